@@ -1,0 +1,56 @@
+"""Changes the architecture of trained Keras networks without breaking them.
+
+Example:
+    >>> import keras, keras_nas as kn
+    >>> model = keras.Sequential([
+    ...     keras.Input((3,)),
+    ...     keras.layers.Dense(4, name="hidden"),
+    ...     keras.layers.Dense(2, name="head"),
+    ... ])
+    >>> kn.resize(model, "hidden", 3).get_layer("hidden").units
+    3
+"""
+
+from keras_nas.errors import (
+    InfeasibleError,
+    InternalError,
+    InvalidRequestError,
+    KerasNasError,
+    SolverError,
+    UnknownLayerError,
+    UnsupportedModelError,
+)
+from keras_nas.surgery import (
+    Graph,
+    Plan,
+    explain,
+    near,
+    plan,
+    resize,
+    resize_inputs,
+    summary,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # verbs
+    "resize",
+    "resize_inputs",
+    "plan",
+    "near",
+    # looking
+    "explain",
+    "summary",
+    # values
+    "Graph",
+    "Plan",
+    # errors
+    "InfeasibleError",
+    "InternalError",
+    "InvalidRequestError",
+    "KerasNasError",
+    "SolverError",
+    "UnknownLayerError",
+    "UnsupportedModelError",
+]

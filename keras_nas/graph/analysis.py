@@ -1,0 +1,205 @@
+"""One pass over a graph that finds how all of its axes hang together.
+
+Every call asks the rule of its class how the axes of its inputs, outputs, weights and
+settings are tied. Calls of one shared layer, and the same place inside a nested model
+that is called twice, have one set of weights and settings, so those are tied as well.
+What has no rule is frozen, and the reason kept.
+
+The pass is linear in the number of calls, whatever the graph, and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_nas.axes import Expression, Unifier
+from keras_nas.graph.flatten import Call, FlatGraph, flatten
+from keras_nas.graph.structure import Graph, Part, TensorRef
+from keras_nas.rules import (
+    AxisTensor,
+    Computed,
+    Relation,
+    RuleCall,
+    SizeOf,
+    Sliced,
+    Undescribed,
+    find_rule,
+    leaves,
+    map_leaves,
+)
+
+# Random layers count their draws in a variable that has no neurons.
+_SEED_STATE = "seed_generator_state"
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The axes of a graph.
+
+    Attributes:
+        flat: The calls of the graph over all levels of nesting.
+        unifier: Knows what every axis turned out to be.
+        tensors: Axes of every tensor.
+        relations: Path of a call -> how its axes hang together.
+        parts: Key of a part -> relation of its first call, which speaks for the
+            weights and settings that all its calls share.
+        homes: Vertex of a body -> relation of its first call, which speaks for the
+            arguments that all expansions of a nested model share.
+        frozen: Path of a call that no rule describes -> why.
+    """
+
+    flat: FlatGraph
+    unifier: Unifier
+    tensors: dict[TensorRef, AxisTensor] = field(default_factory=dict)
+    relations: dict[str, Relation] = field(default_factory=dict)
+    parts: dict[str, Relation] = field(default_factory=dict)
+    homes: dict[tuple[str, str], Relation] = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
+
+    def resolve(self, axis: Expression) -> Expression:
+        """Returns what an axis turned out to be."""
+        return self.unifier.resolve(axis)
+
+    def axes_of(self, ref: TensorRef) -> tuple[Expression, ...]:
+        """Returns the resolved axes of a tensor."""
+        return tuple(map(self.resolve, self.tensors[ref].axes))
+
+    def channel_of(self, ref: TensorRef) -> Expression | None:
+        """Returns the resolved channel axis of a tensor; None if it has none."""
+        tensor = self.tensors[ref]
+        if tensor.rank < 2:
+            return None
+        return self.resolve(tensor.axes[tensor.channel])
+
+    def output_of(self, path: str) -> TensorRef:
+        """Returns the first output of a vertex, nested models included."""
+        if path in self.flat.aliases:
+            return self.flat.aliases[path][0]
+        return TensorRef(path, 0)
+
+    def all_axes(self) -> Iterator[Expression]:
+        """Yields every resolved axis of every tensor and weight, with repeats."""
+        for tensor in self.tensors.values():
+            yield from map(self.resolve, tensor.axes)
+        for relation in self.parts.values():
+            for weight in relation.weights.values():
+                yield from map(self.resolve, weight.all_axes)
+
+
+def analyze(graph: Graph) -> Analysis:
+    """Finds the axes of a graph. Touches no weights and changes nothing."""
+    analysis = Analysis(flatten(graph), Unifier())
+    for call in analysis.flat.calls:
+        relation = _relation(analysis, call)
+        analysis.relations[call.path] = relation
+        for number, tensor in enumerate(relation.outputs):
+            analysis.tensors[TensorRef(call.path, number)] = tensor
+        _share(analysis, call, relation)
+    return analysis
+
+
+def _relation(analysis: Analysis, call: Call) -> Relation:
+    """Asks the rule of a call; freezes what the call touches if it has none."""
+    rule_call = _rule_call(analysis, call)
+    rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
+    try:
+        if rule is None:
+            raise Undescribed("no rule describes its class")
+        relation = rule(rule_call)
+        _check_weights(call.part, relation)
+    except Undescribed as error:
+        kind = call.part.cls.__name__
+        reason = f"'{call.path}' ({kind}) is not understood: {error}"
+        analysis.frozen[call.path] = reason
+        return _frozen(rule_call, reason)
+    return relation
+
+
+def _rule_call(analysis: Analysis, call: Call) -> RuleCall:
+    def with_axes(leaf: Any) -> Any:
+        return analysis.tensors[leaf] if isinstance(leaf, TensorRef) else leaf
+
+    return RuleCall(
+        analysis.unifier,
+        call.part.cls,
+        call.path,
+        call.part.config,
+        {weight.name: weight.shape for weight in call.part.weights},
+        map_leaves(with_axes, tuple(call.args)),
+        map_leaves(with_axes, dict(call.kwargs)),
+        [spec.shape for spec in call.outputs],
+    )
+
+
+def _check_weights(part: Part, relation: Relation) -> None:
+    """Makes sure that a rule describes all weights, and as they are."""
+    for weight in part.weights:
+        axes = relation.weights.get(weight.name)
+        if axes is None:
+            if weight.name.endswith(_SEED_STATE):
+                continue
+            raise Undescribed(
+                f"its rule does not describe the weight '{weight.name}' of shape "
+                f"{weight.shape}"
+            )
+        if axes.shape != tuple(weight.shape):
+            raise Undescribed(
+                f"its rule gives the weight '{weight.name}' the shape {axes.shape}, "
+                f"but it has {weight.shape}"
+            )
+
+
+def _frozen(call: RuleCall, reason: str) -> Relation:
+    """Freezes every axis that goes into a call, and all that come out."""
+    for tensor in call.tensors:
+        for axis in tensor.axes:
+            call.freeze(axis, reason)
+    return Relation(
+        outputs=tuple(
+            call.frozen_output(number, reason)
+            for number in range(len(call.output_shapes))
+        )
+    )
+
+
+def _share(analysis: Analysis, call: Call, relation: Relation) -> None:
+    """Ties a call to earlier calls with the same weights, settings or arguments."""
+    first = analysis.parts.setdefault(call.part.key, relation)
+    if first is not relation:
+        _tie(analysis.unifier, _shared_axes(first), _shared_axes(relation), call.path)
+    first = analysis.homes.setdefault(call.home, relation)
+    if first is not relation:
+        _tie(
+            analysis.unifier,
+            _leaf_axes(first.arguments),
+            _leaf_axes(relation.arguments),
+            call.path,
+        )
+
+
+def _tie(unifier: Unifier, left, right, path: str) -> None:
+    for a, b in zip(left, right, strict=True):
+        if a.size == b.size:
+            unifier.unify(a, b, f"'{path}' is called several times")
+        else:
+            for axis in (a, b):
+                unifier.freeze(axis, f"'{path}' is called on different shapes")
+
+
+def _shared_axes(relation: Relation) -> list[Expression]:
+    axes = _leaf_axes(relation.config)
+    for name in sorted(relation.weights):
+        axes.extend(relation.weights[name].all_axes)
+    return axes
+
+
+def _leaf_axes(value: Mapping[str, Any]) -> list[Expression]:
+    axes: list[Expression] = []
+    for leaf in leaves(value):
+        if isinstance(leaf, SizeOf):
+            axes.append(leaf.axis)
+        elif isinstance(leaf, (Sliced, Computed)):
+            axes.extend(leaf.axes)
+    return axes

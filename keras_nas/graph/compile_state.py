@@ -1,0 +1,92 @@
+"""The settings of ``compile``, and compiling a new model with them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_nas.graph import keras_private
+from keras_nas.graph.copying import Recipe
+from keras_nas.graph.structure import map_leaves
+
+
+@dataclass(frozen=True)
+class CompileState:
+    """What a model was compiled with.
+
+    Optimizer, metrics and losses are kept as settings, so that each model gets its
+    own fresh ones; functions and losses that cannot say their settings as they are.
+
+    Attributes:
+        arguments: Keyword arguments of ``compile``, with `Recipe` leaves.
+        config: For a class with its own ``compile``: what ``compile_from_config``
+            takes, else None.
+    """
+
+    arguments: Mapping[str, Any]
+    config: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_model(cls, model: Any) -> CompileState | None:
+        """Returns the state of a compiled model, None if it is not compiled."""
+        arguments = keras_private.compile_arguments(model)
+        if arguments is None:
+            return None
+        if keras_private.overrides_compile(type(model)):
+            if type(model).compile_from_config is keras.Model.compile_from_config:
+                _warn(model, "its class has its own `compile`")
+                return None
+            return cls({}, model.get_compile_config())
+        scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        try:
+            arguments = map_leaves(_freeze, arguments)
+        except _CannotCopyError as error:
+            _warn(model, str(error))
+            return None
+        return cls({**arguments, "auto_scale_loss": scaled})
+
+    def apply(self, model: Any) -> None:
+        """Compiles a model the same way, with fresh optimizer and metrics."""
+        if self.config is not None:
+            model.compile_from_config(dict(self.config))
+        else:
+            model.compile(**map_leaves(_thaw, dict(self.arguments)))
+
+
+class _CannotCopyError(Exception):
+    """A metric or optimizer has no usable config."""
+
+
+def _freeze(value: Any) -> Any:
+    """Returns a recipe for an object with state, and everything else as it is."""
+    is_loss = isinstance(value, keras.losses.Loss)
+    if not (is_loss or isinstance(value, (keras.Metric, keras.Optimizer))):
+        return value
+    recipe = Recipe.of(value)
+    try:
+        recipe.create()
+    except Exception as error:
+        if is_loss:
+            return value
+        raise _CannotCopyError(
+            f"{type(value).__name__} '{value.name}' cannot be made again from its "
+            f"config: {error}"
+        ) from error
+    return recipe
+
+
+def _thaw(value: Any) -> Any:
+    return value.create() if isinstance(value, Recipe) else value
+
+
+def _warn(model: Any, reason: str) -> None:
+    warnings.warn(
+        f"The new model will not be compiled, because of model '{model.name}' {reason}."
+        " Call `compile` on the new model yourself.",
+        UserWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,130 @@
+"""All calls of a graph in one row, with nested models opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_nas.graph import keras_private
+from keras_nas.graph.structure import (
+    Body,
+    Graph,
+    Part,
+    TensorRef,
+    TensorSpec,
+    Vertex,
+    map_leaves,
+    refs,
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call at one place of the opened network.
+
+    Attributes:
+        path: Unique: ``"conv"``, ``"encoder/conv2"``, ``"encoder^1/conv2"``.
+        vertex: The vertex. Its arguments refer to names of its body.
+        part: What is called.
+        args: Its arguments with `TensorRef` leaves that refer to paths of calls.
+            An input layer of a nested model has one: the tensor from outside.
+        kwargs: Likewise.
+        outputs: What the call returned, flat.
+        home: Key of the part whose inside it is in ("" for the outermost) and name of
+            the vertex. The same for all expansions of one vertex.
+    """
+
+    path: str
+    vertex: Vertex
+    part: Part
+    args: tuple
+    kwargs: Mapping[str, Any]
+    outputs: tuple[TensorSpec, ...]
+    home: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class FlatGraph:
+    """The calls of a graph over all levels of nesting.
+
+    Attributes:
+        calls: In topological order.
+        aliases: Path of a call of a nested model -> the tensors that are its outputs.
+        inputs: Flat inputs of the outermost model.
+        outputs: Its flat outputs.
+    """
+
+    calls: tuple[Call, ...]
+    aliases: Mapping[str, tuple[TensorRef, ...]]
+    inputs: tuple[TensorRef, ...]
+    outputs: tuple[TensorRef, ...]
+
+
+def flatten(graph: Graph) -> FlatGraph:
+    """Returns the calls of all levels in topological order. O(number of calls)."""
+    opener = _Opener(graph)
+    body = graph.body
+    resolve = opener.open(body, owner="", prefix="", outer_inputs=None)
+    return FlatGraph(
+        calls=tuple(opener.calls),
+        aliases=opener.aliases,
+        inputs=tuple(resolve(ref) for ref in refs(body.inputs)),
+        outputs=tuple(resolve(ref) for ref in refs(body.outputs)),
+    )
+
+
+class _Opener:
+    def __init__(self, graph: Graph):
+        self._parts = graph.parts
+        self.calls: list[Call] = []
+        self.aliases: dict[str, tuple[TensorRef, ...]] = {}
+
+    def open(self, body: Body, owner: str, prefix: str, outer_inputs: Any) -> Any:
+        """Appends the calls of a body; returns how its references are to be read."""
+
+        def resolve(leaf: Any) -> Any:
+            if not isinstance(leaf, TensorRef):
+                return leaf
+            path = prefix + leaf.vertex
+            if path in self.aliases:
+                return self.aliases[path][leaf.index]
+            return TensorRef(path, leaf.index)
+
+        arrivals = {}
+        if outer_inputs is not None:
+            arrivals = _arrivals(body, outer_inputs)
+        for vertex in body.vertices.values():
+            args = tuple(map_leaves(resolve, vertex.args))
+            kwargs = map_leaves(resolve, dict(vertex.kwargs))
+            if vertex.name in arrivals:
+                args = (arrivals[vertex.name],)
+            self._append(vertex, owner, prefix + vertex.name, args, kwargs)
+        return resolve
+
+    def _append(
+        self, vertex: Vertex, owner: str, path: str, args: tuple, kwargs: Any
+    ) -> None:
+        part = self._parts[vertex.part]
+        if part.body is None:
+            home = (owner, vertex.name)
+            self.calls.append(
+                Call(path, vertex, part, args, kwargs, vertex.outputs, home)
+            )
+            return
+        outer_inputs = args[0] if args else kwargs["inputs"]
+        resolve = self.open(part.body, part.key, f"{path}/", outer_inputs)
+        self.aliases[path] = tuple(resolve(ref) for ref in refs(part.body.outputs))
+
+
+def _arrivals(body: Body, outer_inputs: Any) -> dict[str, Any]:
+    """Returns name of an input vertex -> what the call passes to it.
+
+    Keras matches by position, and by name where a dict is passed to a model that was
+    made with a list or a single input.
+    """
+    own = refs(body.inputs)
+    if isinstance(outer_inputs, dict) and not isinstance(body.inputs, dict):
+        return {ref.vertex: outer_inputs[ref.vertex] for ref in own}
+    given = keras_private.flatten(outer_inputs)
+    return {ref.vertex: value for ref, value in zip(own, given)}

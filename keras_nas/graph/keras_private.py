@@ -1,0 +1,279 @@
+"""The only file that touches what Keras does not promise to keep.
+
+Everything here is a plain function on Keras objects, so that a new Keras release
+breaks this file and no other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras.src.models.functional import Functional
+from keras.src.saving import serialization_lib
+from keras.src.utils import python_utils
+
+flatten = keras.tree.flatten
+
+
+# --- what an object is ---------------------------------------------------------------
+
+
+def is_layer_class(cls: type) -> bool:
+    return issubclass(cls, keras.Layer)
+
+
+def is_input_class(cls: type) -> bool:
+    return issubclass(cls, keras.layers.InputLayer)
+
+
+def functional_of(operation: Any) -> Any:
+    """Returns the recorded graph of a model, or None if it has none.
+
+    A subclass that overrides ``call`` computes something else than the graph says.
+    """
+    if isinstance(operation, keras.Sequential):
+        if type(operation).call is not keras.Sequential.call:
+            return None
+        return operation._functional
+    if isinstance(operation, Functional):
+        return operation if type(operation).call is Functional.call else None
+    return None
+
+
+# --- the recorded calls --------------------------------------------------------------
+
+
+class CallRecord(NamedTuple):
+    """One recorded call: the object, its arguments, and the tensors it returned."""
+
+    operation: Any
+    args: tuple
+    kwargs: dict[str, Any]
+    outputs: list
+
+
+def calls(functional: Any) -> Iterator[CallRecord]:
+    """Yields the calls of a model in the order in which Keras runs them."""
+    nodes_by_depth = functional._nodes_by_depth
+    for depth in sorted(nodes_by_depth, reverse=True):
+        for node in nodes_by_depth[depth]:
+            arguments = node.arguments
+            yield CallRecord(
+                node.operation, arguments.args, arguments.kwargs, node.outputs
+            )
+
+
+def input_structure(functional: Any) -> Any:
+    return functional._inputs_struct
+
+
+def output_structure(functional: Any) -> Any:
+    return functional._outputs_struct
+
+
+# --- variables -----------------------------------------------------------------------
+
+
+def named_variables(layer: Any) -> list[tuple[str, Any]]:
+    """Returns all variables in the order of ``layer.variables`` with their names."""
+    variables = layer.variables
+    if not variables:
+        return []
+    names: dict[int, str] = {}
+    for owner, prefix in owners(layer):
+        own = owner._trainable_variables + owner._non_trainable_variables
+        for variable in own + [seed.state for seed in owner._seed_generators]:
+            names.setdefault(id(variable), prefix + variable.name)
+    return [(names.get(id(v), v.name), v) for v in variables]
+
+
+def owners(layer: Any) -> Iterator[tuple[Any, str]]:
+    """Yields a layer and its sub-layers, each with its path from the layer."""
+    pending = [(layer, "")]
+    while pending:
+        owner, prefix = pending.pop()
+        yield owner, prefix
+        for inner in reversed(owner._layers):
+            pending.append((inner, f"{prefix}{inner.name}/"))
+
+
+def is_variable(value: Any) -> bool:
+    return isinstance(value, keras.Variable)
+
+
+def snapshot(variable: Any) -> Callable[[], Any]:
+    """Returns a function that gives the present value of a variable for ever.
+
+    TensorFlow copies the memory of a variable on the next write if somebody else
+    still reads it, so its tensor is the snapshot. A JAX array is immutable, but the
+    trainer of Keras donates it to the compiled step, which deletes it; its numpy view
+    survives. PyTorch writes in place, so only a copy is safe.
+    """
+    value = variable.value
+    if keras.backend.backend() == "tensorflow":
+        tensor = value.read_value()
+        return lambda: tensor
+    if keras.backend.backend() == "jax":
+        view = np.asarray(value)
+        return lambda: view
+    array = to_numpy(np.array(keras.ops.convert_to_numpy(value)), variable.dtype)
+    return lambda: array
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """Returns the numpy dtype of a Keras dtype name."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))
+
+
+def to_numpy(tensor: Any, dtype: str) -> np.ndarray:
+    """Returns a tensor as an array of a dtype, without a copy where possible."""
+    return np.asarray(tensor).astype(numpy_dtype(dtype), copy=False)
+
+
+def own_memory(value: Any) -> Any:
+    """Returns a value that a new variable may overwrite.
+
+    PyTorch would adopt the memory of a numpy array and train in it.
+    """
+    if keras.backend.backend() == "torch":
+        return np.array(value)
+    return value
+
+
+def share_variable(layer: Any, old: Any, new: Any) -> None:
+    """Makes a layer and its sub-layers use ``new`` wherever they used ``old``."""
+    for owner in layer._flatten_layers():
+        for name, value in list(vars(owner).items()):
+            if value is old:
+                vars(owner)[name] = new
+        for store in (owner._trainable_variables, owner._non_trainable_variables):
+            for position, variable in enumerate(store):
+                if variable is old:
+                    store[position] = new
+        for ids in owner._tracker.stored_ids.values():
+            if id(old) in ids:
+                ids.remove(id(old))
+                ids.add(id(new))
+
+
+# --- flags ---------------------------------------------------------------------------
+
+
+def trainable_flags(layer: Any) -> tuple[bool, ...]:
+    return tuple(inner._trainable for inner in layer._flatten_layers())
+
+
+def set_trainable_flags(layer: Any, flags: tuple[bool, ...]) -> None:
+    """Sets the flag of a layer and of each sub-layer, without spreading any."""
+    layers = list(layer._flatten_layers())
+    if len(layers) != len(flags):
+        return
+    for inner, flag in zip(layers, flags):
+        if inner._trainable != flag:
+            inner._trainable = flag
+
+
+def set_own_trainable(layer: Any, flag: bool) -> None:
+    """Sets the flag of one layer and leaves those inside alone."""
+    layer._trainable = flag
+
+
+# --- compile and serialization -------------------------------------------------------
+
+
+def compile_arguments(model: Any) -> dict[str, Any] | None:
+    """Returns the arguments that ``compile`` was called with, as objects."""
+    if not model.compiled or not hasattr(model, "_compile_config"):
+        return None
+    return dict(model._compile_config.config)
+
+
+def overrides_compile(model_class: type) -> bool:
+    return model_class.compile is not keras.Model.compile
+
+
+def unsafe_deserialization() -> Any:
+    """Returns a scope in which Python lambdas are deserialized.
+
+    Only for configs of objects that are in memory already: nothing was loaded.
+    """
+    return serialization_lib.SafeModeScope(safe_mode=False)
+
+
+def dump_function(function: Callable) -> tuple:
+    """Returns what Keras writes into a config for a lambda."""
+    return python_utils.func_dump(function)
+
+
+# --- copies --------------------------------------------------------------------------
+
+
+def copy_operation(operation: Any) -> Any:
+    """Returns a copy of a raw operation that was never called."""
+    new = object.__new__(type(operation))
+    memo = {
+        id(operation): new,
+        id(operation._inbound_nodes): [],
+        id(operation._outbound_nodes): [],
+    }
+    vars(new).update(
+        {name: copy.deepcopy(value, memo) for name, value in vars(operation).items()}
+    )
+    return new
+
+
+def copy_layer(layer: Any) -> Any:
+    """Returns a deep copy of a layer that was never called, with its own variables.
+
+    ``copy.deepcopy`` alone would go through the Keras file format, which needs a
+    working ``get_config``. So all layers, variables and seed generators inside get an
+    empty shell first, and then their attributes are deep-copied into the shells.
+    """
+    layers = list(layer._flatten_layers())
+    seeds = [seed for inner in layers for seed in inner._seed_generators]
+    memo: dict[int, Any] = {}
+    for inner in layers:
+        memo[id(inner)] = keras.Layer.__new__(type(inner))
+        memo[id(inner._inbound_nodes)] = []
+        memo[id(inner._outbound_nodes)] = []
+    for seed in seeds:
+        memo[id(seed)] = object.__new__(type(seed))
+        memo[id(seed.backend)] = seed.backend
+    for variable in layer.variables:
+        memo[id(variable)] = _copy_variable(variable)
+    for owner in layers + seeds:
+        for name, value in vars(owner).items():
+            # Both wrap the methods of the original; the shell has its own.
+            if name in ("build", "quantize") and owner in layers:
+                continue
+            vars(memo[id(owner)])[name] = copy.deepcopy(value, memo)
+    for inner in layers:
+        tracker = memo[id(inner)]._tracker
+        for store, (_, values) in tracker.config.items():
+            tracker.stored_ids[store] = {id(value) for value in values}
+    return memo[id(layer)]
+
+
+def _copy_variable(variable: Any) -> Any:
+    """Returns a new variable with the same value, settings and path."""
+    new = keras.Variable(
+        np.array(to_numpy(snapshot(variable)(), variable.dtype)),
+        dtype=variable.dtype,
+        trainable=variable.trainable,
+        autocast=variable._autocast,
+        aggregation=variable.aggregation,
+        name=variable.name,
+    )
+    new._path = variable._path
+    new.regularizer = variable.regularizer
+    new.constraint = variable.constraint
+    return new

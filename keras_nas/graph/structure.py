@@ -1,0 +1,249 @@
+"""The graph of a model as an immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from keras_nas.errors import InternalError
+from keras_nas.graph import keras_private
+from keras_nas.graph.weight import Weight
+
+_NOTHING: Mapping = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """A tensor, as a leaf of arguments, inputs and outputs.
+
+    Attributes:
+        vertex: Name of a vertex of the same body.
+        index: Position among the flat outputs of that vertex.
+    """
+
+    vertex: str
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class VariableRef:
+    """A variable of a part, used directly as an argument of an operation.
+
+    Attributes:
+        part: Key of the part that owns the variable.
+        index: Position in the weights of that part.
+    """
+
+    part: str
+    index: int
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape (None where unknown) and dtype of a tensor as it was recorded."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One layer or operation object, shared by all its calls.
+
+    Attributes:
+        key: Unique in the graph: the path of its first call, ``"encoder/conv2"``.
+        name: Name of the Keras object.
+        cls: Class of the Keras object.
+        config: What ``get_config`` gave. Never changed in place.
+        weights: All variables in the order of ``layer.variables``, states of seed
+            generators included. Empty for a nested model: its parts have them.
+        body: The inside of a nested functional or sequential model, else None.
+        template: Where ``cls.from_config(config)`` may not work (a custom class, a
+            class without a usable ``get_config``): the original layer, or a copy of
+            the original operation. Only ever copied, never used itself.
+        original_config: The config of ``template``; a part whose config is another
+            object has been edited and cannot be copied from the template.
+        is_opaque: ``get_config`` fails: only a copy of the template can be made.
+        custom_objects: Name -> class or function that deserializing needs.
+        trainable: Flags of the layer and all its sub-layers, outermost first.
+        assets: File name -> content, of layers with state beside their variables.
+    """
+
+    key: str
+    name: str
+    cls: type
+    config: Mapping[str, Any]
+    weights: tuple[Weight, ...] = ()
+    body: Body | None = None
+    template: Any = None
+    original_config: Mapping[str, Any] | None = None
+    is_opaque: bool = False
+    custom_objects: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    trainable: tuple[bool, ...] = ()
+    assets: Mapping[str, bytes] = field(default_factory=lambda: _NOTHING)
+
+    @property
+    def is_operation(self) -> bool:
+        """Whether this is a raw ``keras.ops`` operation and not a layer."""
+        return not keras_private.is_layer_class(self.cls)
+
+    @property
+    def is_input(self) -> bool:
+        """Whether this is an ``InputLayer``."""
+        return keras_private.is_input_class(self.cls)
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether the config is no longer the one of the original object."""
+        return self.config is not self.original_config
+
+
+@dataclass(frozen=True)
+class Vertex:
+    """One call of a part.
+
+    Attributes:
+        name: Name of the part; ``name^1``, ``name^2`` for its further calls in the
+            same body, in graph order.
+        part: Key of the part.
+        args: Positional arguments, nested as they were, with `TensorRef` leaves.
+        kwargs: Keyword arguments, likewise.
+        outputs: What the call returned, flat. Not updated by edits.
+    """
+
+    name: str
+    part: str
+    args: tuple = ()
+    kwargs: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class Body:
+    """The inside of a functional or sequential model.
+
+    Attributes:
+        vertices: Name -> vertex, producers before consumers.
+        inputs: Structure of `TensorRef` leaves, as the model was made with.
+        outputs: Likewise.
+        cls: Class of the model.
+        name: Name of the model.
+        trainable: Flag of the model itself.
+        is_sequential: Whether the model was a ``keras.Sequential``.
+        dtype_policy: Policy of the model itself.
+        init_kwargs: Further arguments for the constructor of a model subclass.
+        compile_state: Settings of ``compile``, or None.
+    """
+
+    vertices: Mapping[str, Vertex]
+    inputs: Any
+    outputs: Any
+    cls: type
+    name: str
+    trainable: bool = True
+    is_sequential: bool = False
+    dtype_policy: Any = None
+    init_kwargs: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    compile_state: Any = None
+
+    @property
+    def sequential(self) -> bool:
+        """Alias of `is_sequential`."""
+        return self.is_sequential
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A model as an immutable value: what it calls, with what, and all weights.
+
+    Attributes:
+        body: The outermost model.
+        parts: Key -> part, over all levels of nesting, in order of first call. Each
+            Keras object is one part, however many bodies call it.
+    """
+
+    body: Body
+    parts: Mapping[str, Part]
+
+    @classmethod
+    def from_model(cls, model: Any) -> Graph:
+        """Returns the graph of a built functional or sequential model.
+
+        The model is not changed, and changes of the model do not reach the graph.
+
+        Raises:
+            UnsupportedModelError: ``model`` is not a Keras model, a subclassed one,
+                not built, or has a layer that cannot be copied.
+        """
+        from keras_nas.graph.wrap import wrap
+
+        return wrap(model)
+
+    def build(self) -> Any:
+        """Returns a new ``keras.Model`` that shares nothing mutable with any other."""
+        from keras_nas.graph.build import build
+
+        return build(self)
+
+    @property
+    def compile_state(self) -> Any:
+        """Settings of ``compile`` of the outermost model, or None."""
+        return self.body.compile_state
+
+    def bodies(self) -> Iterator[tuple[str, Body]]:
+        """Yields each body with the key of the part it is the inside of, "" first."""
+        yield "", self.body
+        for key, part in self.parts.items():
+            if part.body is not None:
+                yield key, part.body
+
+    def body_of(self, owner: str) -> Body:
+        """Returns the body of a part, or the outermost one for ``""``."""
+        body = self.body if owner == "" else self.parts[owner].body
+        if body is None:
+            raise InternalError(
+                f"Part '{owner}' is not a nested model.\n\nPlease report this. "
+                f"Received: owner={owner!r}"
+            )
+        return body
+
+    def replace_parts(self, parts: Mapping[str, Part]) -> Graph:
+        """Returns a graph with some parts exchanged (or added) by key."""
+        return replace(self, parts={**self.parts, **parts})
+
+    def replace_body(self, owner: str, body: Body) -> Graph:
+        """Returns a graph with the inside of one model exchanged."""
+        if owner == "":
+            return replace(self, body=body)
+        return self.replace_parts({owner: replace(self.parts[owner], body=body)})
+
+    def replace_vertices(self, owner: str, vertices: Mapping[str, Vertex]) -> Graph:
+        """Returns a graph with some vertices of one body exchanged by name."""
+        body = self.body_of(owner)
+        return self.replace_body(
+            owner, replace(body, vertices={**body.vertices, **vertices})
+        )
+
+
+def map_leaves(function: Callable[[Any], Any], structure: Any) -> Any:
+    """Applies a function to all leaves of nested lists, tuples and dicts.
+
+    Unlike ``keras.tree`` it keeps the order of dicts and treats None as a leaf.
+    """
+    if isinstance(structure, dict):
+        items = ((key, map_leaves(function, value)) for key, value in structure.items())
+        return dict(items)
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(map_leaves(function, item) for item in structure))
+    if isinstance(structure, (list, tuple)):
+        mapped = [map_leaves(function, item) for item in structure]
+        return tuple(mapped) if isinstance(structure, tuple) else mapped
+    return function(structure)
+
+
+def refs(structure: Any) -> list[TensorRef]:
+    """Returns all tensors of a structure in the flat order that Keras uses."""
+    leaves = keras_private.flatten(structure)
+    return [leaf for leaf in leaves if isinstance(leaf, TensorRef)]

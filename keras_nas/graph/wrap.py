@@ -1,0 +1,220 @@
+"""From a Keras model to a graph."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_nas.errors import UnsupportedModelError
+from keras_nas.graph import keras_private
+from keras_nas.graph.compile_state import CompileState
+from keras_nas.graph.copying import Recipe, read_assets
+from keras_nas.graph.structure import (
+    Body,
+    Graph,
+    Part,
+    TensorRef,
+    TensorSpec,
+    VariableRef,
+    Vertex,
+    map_leaves,
+)
+from keras_nas.graph.weight import Weight
+
+
+def wrap(model: Any) -> Graph:
+    """Returns the graph of a model. See `Graph.from_model`."""
+    _check_supported(model)
+    wrapper = _Wrapper()
+    body = wrapper.body(model, prefix="")
+    return Graph(body=body, parts=wrapper.parts)
+
+
+class _Wrapper:
+    """Collects the parts of one model over all levels of nesting."""
+
+    def __init__(self):
+        self.parts: dict[str, Part] = {}
+        self._keys: dict[int, str] = {}
+        self._weights: dict[int, Weight] = {}
+        self._owners: dict[int, VariableRef] = {}
+
+    def body(self, model: Any, prefix: str) -> Body:
+        """Returns the inside of a model whose vertices have paths from ``prefix``."""
+        functional = keras_private.functional_of(model)
+        records = list(keras_private.calls(functional))
+        names = _call_names([record.operation for record in records])
+        where: dict[int, TensorRef] = {}
+        keys = []
+        for record, name in zip(records, names):
+            keys.append(self._part(record.operation, prefix + name))
+            for index, tensor in enumerate(record.outputs):
+                where[id(tensor)] = TensorRef(name, index)
+
+        def freeze(leaf: Any) -> Any:
+            return self._freeze(leaf, where)
+
+        vertices = {
+            name: Vertex(
+                name=name,
+                part=key,
+                args=tuple(map_leaves(freeze, record.args)),
+                kwargs=map_leaves(freeze, record.kwargs),
+                outputs=tuple(_spec(tensor) for tensor in record.outputs),
+            )
+            for name, key, record in zip(names, keys, records)
+        }
+        return Body(
+            vertices=vertices,
+            inputs=map_leaves(freeze, keras_private.input_structure(functional)),
+            outputs=map_leaves(freeze, keras_private.output_structure(functional)),
+            cls=type(model),
+            name=model.name,
+            trainable=keras_private.trainable_flags(model)[0],
+            is_sequential=isinstance(model, keras.Sequential),
+            dtype_policy=model.dtype_policy,
+            init_kwargs=_init_kwargs(model),
+            compile_state=CompileState.of_model(model),
+        )
+
+    def _part(self, operation: Any, path: str) -> str:
+        """Returns the key of the part of an object, describing it when it is new."""
+        key = self._keys.get(id(operation))
+        if key is None:
+            key = self._keys[id(operation)] = path
+            self.parts[key] = None  # Keeps its place before the parts inside it.
+            self.parts[key] = self._describe(operation, key)
+        return key
+
+    def _describe(self, operation: Any, key: str) -> Part:
+        if keras_private.functional_of(operation) is not None:
+            return Part(
+                key=key,
+                name=operation.name,
+                cls=type(operation),
+                config={"name": operation.name},
+                body=self.body(operation, prefix=f"{key}/"),
+            )
+        recipe = Recipe.of(operation)
+        config = recipe.config
+        if config is None:
+            config = {"name": operation.name}
+        is_layer = isinstance(operation, keras.Layer)
+        return Part(
+            key=key,
+            name=operation.name,
+            cls=recipe.cls,
+            config=config,
+            weights=self._read_weights(operation, key) if is_layer else (),
+            template=_template(operation, recipe),
+            original_config=config,
+            is_opaque=recipe.config is None,
+            custom_objects=recipe.custom_objects,
+            trainable=keras_private.trainable_flags(operation) if is_layer else (),
+            assets=read_assets(operation),
+        )
+
+    def _read_weights(self, layer: Any, key: str) -> tuple[Weight, ...]:
+        weights = []
+        for name, variable in keras_private.named_variables(layer):
+            if id(variable) not in self._weights:
+                self._weights[id(variable)] = Weight.of_variable(variable, name)
+                self._owners[id(variable)] = VariableRef(key, len(weights))
+            weights.append(self._weights[id(variable)])
+        return tuple(weights)
+
+    def _freeze(self, leaf: Any, where: dict[int, TensorRef]) -> Any:
+        """Returns what stands for a leaf of call arguments in the graph."""
+        if isinstance(leaf, keras.KerasTensor):
+            return where[id(leaf)]
+        if keras_private.is_variable(leaf):
+            owner = self._owners.get(id(leaf))
+            return owner or Weight.of_variable(leaf, leaf.name)
+        if isinstance(leaf, np.ndarray):
+            return leaf.copy()
+        return leaf
+
+
+def _template(operation: Any, recipe: Recipe) -> Any:
+    """Returns what a copy is made from where the config may not be enough."""
+    if not isinstance(operation, keras.Layer):
+        try:
+            return keras_private.copy_operation(operation)
+        except Exception:  # An attribute of a user's class may refuse to be copied.
+            return None
+    return operation if recipe.is_custom or recipe.config is None else None
+
+
+def _call_names(operations: list) -> list[str]:
+    """Returns a unique name for each call: ``conv``, ``conv^1``, ``conv^2``."""
+    taken = {operation.name for operation in operations}
+    counts: Counter = Counter()
+    names = []
+    for operation in operations:
+        number = counts[operation.name]
+        name = operation.name
+        while number and (name := f"{operation.name}^{number}") in taken:
+            number += 1
+        counts[operation.name] = number + 1
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    return TensorSpec(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
+
+
+def _init_kwargs(model: Any) -> dict[str, Any]:
+    """Returns the further constructor arguments of a user's model class.
+
+    They are taken from its config or, by the custom of Keras, from the attribute of
+    the same name.
+    """
+    cls = type(model)
+    if cls.__module__.split(".")[0] == "keras":
+        return {}
+    known = {"self", "inputs", "outputs", "layers", "name", "trainable", "dtype"}
+    try:
+        config = model.get_config()
+    except Exception:  # A user's method may fail in any way.
+        config = {}
+    values = {}
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():
+        if name in known or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            continue
+        if name in config:
+            values[name] = config[name]
+        elif hasattr(model, name):
+            values[name] = getattr(model, name)
+    return values
+
+
+def _check_supported(model: Any) -> None:
+    """Raises `UnsupportedModelError` unless the model has a recorded graph."""
+    if not isinstance(model, keras.Model):
+        raise UnsupportedModelError(
+            f"A {type(model).__name__} is not a Keras model.\n\nPass a functional or "
+            f"sequential `keras.Model`. Received: model={model!r}"
+        )
+    if keras_private.functional_of(model) is not None:
+        return
+    if isinstance(model, keras.Sequential):
+        raise UnsupportedModelError(
+            f"Sequential model '{model.name}' is not built: it does not know its input "
+            "shape yet.\n\nGive it a `keras.Input` as first layer, or call it on data "
+            f"(or `model.build(input_shape)`) first. Received: model={model!r}"
+        )
+    raise UnsupportedModelError(
+        f"Model '{model.name}' of class {type(model).__name__} is subclassed: what it "
+        "computes is written in its `call` method, and Keras has no graph of it.\n\n"
+        "Rewrite it with the functional API: `keras.Model(inputs, outputs)`. "
+        f"Received: model={model!r}"
+    )

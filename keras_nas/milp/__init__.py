@@ -1,0 +1,35 @@
+"""Size systems, solved as mixed integer linear programs.
+
+Pure data in, pure data out; knows neither Keras nor axes. Pyomo is imported by the
+first solve only.
+"""
+
+from keras_nas.milp.reach import reachable
+from keras_nas.milp.solve import nearest, solve
+from keras_nas.milp.solvers import INSTALL, is_available
+from keras_nas.milp.system import (
+    Infeasible,
+    Key,
+    Linear,
+    Piece,
+    Sizes,
+    SizeSystem,
+    Status,
+)
+from keras_nas.milp.tangents import positive_utilities
+
+__all__ = [
+    "INSTALL",
+    "Infeasible",
+    "Key",
+    "Linear",
+    "Piece",
+    "SizeSystem",
+    "Sizes",
+    "Status",
+    "is_available",
+    "nearest",
+    "positive_utilities",
+    "reachable",
+    "solve",
+]

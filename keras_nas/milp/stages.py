@@ -1,0 +1,184 @@
+"""The lexicographic stages, each solved by tangents until it is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from keras_nas.errors import SolverError
+from keras_nas.milp import solvers
+from keras_nas.milp.formulation import Formulation
+from keras_nas.milp.limits import limit
+from keras_nas.milp.objectives import Curves, Objectives, Stage
+from keras_nas.milp.problem import Problem, Row, total
+from keras_nas.milp.solvers import Deadline, Outcome
+from keras_nas.milp.system import Infeasible, Status
+from keras_nas.milp.tangents import Change, Lines, Utility, positive_utilities
+
+# More pieces than this are first solved with fractional sizes.
+MANY = 8
+
+
+@dataclass
+class Task:
+    """What one call may use, and the best sizes it has seen."""
+
+    solver: str
+    deadline: Deadline
+    accept_incumbent: bool = False
+    best: list[int] | None = field(default=None)
+
+    def expire(self) -> SolverError:
+        """The error for reaching the time limit."""
+        found = "no sizes" if self.best is None else "sizes, perhaps not the best,"
+        return SolverError(
+            f"The solver {self.solver!r} reached its time limit of "
+            f"{self.deadline.seconds:g} s; it had found {found} by then.\n\n"
+            "Raise the limit, or take the best sizes found until then with "
+            "`accept_incumbent=True`. "
+            f"Received: time_limit_s={self.deadline.seconds:g}"
+        )
+
+
+class Expired(Exception):
+    """The time limit was reached inside a stage."""
+
+
+def optimise(problem: Problem, task: Task) -> tuple[list[int], Status]:
+    """Runs the stages on a problem with finite limits."""
+    task.best = None
+    curves = Curves(
+        [Utility(utility) for utility in positive_utilities(problem.pieces)],
+        [Change(piece.size) for piece in problem.pieces],
+    )
+    try:
+        return _Stages(problem, curves, task).run(), Status.OPTIMAL
+    except Expired:
+        if task.best is None or not task.accept_incumbent:
+            raise task.expire() from None
+        return task.best, Status.INCUMBENT
+
+
+class _Stages:
+    """The lexicographic optimisation of one problem."""
+
+    def __init__(self, problem: Problem, curves: Curves, task: Task):
+        self.task, self.curves = task, curves
+        self.objectives = Objectives(problem, curves)
+        self.problem = problem
+        self.centre = list(problem.present())
+        self.done: dict[Stage, float] = {}
+        self.lines: dict[Stage, list] = {}
+
+    def run(self) -> list[int]:
+        if self.problem.nears:
+            self._stage(Stage.DEVIATION)
+            if self.done[Stage.DEVIATION] > 0:
+                self._stage(Stage.DIRECTION)
+            self._settle_nears()
+        for stage in (Stage.UTILITY, Stage.CHANGE, Stage.ORDER):
+            if self._is_settled():
+                break
+            self._stage(stage)
+        return self.centre
+
+    def _settle_nears(self) -> None:
+        """Turns near requests into equalities where their values are known now."""
+        nears = self.problem.nears
+        if len(nears) > 1 and self.done[Stage.DEVIATION] > 0:
+            return
+        rows = []
+        for near in nears:
+            value = total(near.terms, self.centre)
+            rows.append(Row(near.terms, value, value))
+        problem = replace(self.problem, rows=(*self.problem.rows, *rows), nears=())
+        self.problem = limit(problem, 1).problem
+        self.objectives = Objectives(self.problem, self.curves)
+        self.done.clear()
+
+    def _is_settled(self) -> bool:
+        """Whether the rows leave one answer only, which is known."""
+        return bool(self.task.best) and self.problem.low == self.problem.high
+
+    def _stage(self, stage: Stage) -> None:
+        """Solves one stage until every curve is exact at the solution (Kelley)."""
+        form = Formulation(self.objectives, self.centre, stage, self.done)
+        run = solvers.attach(self.task.solver, form.model)
+        used = [s for s in (Stage.UTILITY, Stage.CHANGE) if s in {*self.done, stage}]
+        held = self._hold_lines(form, used)
+        if used and len(self.problem.pieces) > MANY:
+            self._relaxed_rounds(run, form, used, held)
+        while True:
+            sizes = run_once(run, form, self.task)
+            self._note(sizes)
+            if not self._touch(form, used, held, sizes):
+                break
+        self.centre = sizes
+        self.done[stage] = self.objectives.value(stage, sizes)
+
+    def _relaxed_rounds(self, run, form, used, held) -> None:
+        """Finds most lines with fractional sizes: the same tangents, at a low price."""
+        form.set_relaxed(True)
+        while True:
+            answer = run(self.task.deadline.left())
+            if answer.outcome is not Outcome.OPTIMAL:
+                break
+            sizes = [_snapped(size) for size in form.sizes()]
+            if not self._touch(form, used, held, sizes):
+                break
+        form.set_relaxed(False)
+
+    def _hold_lines(self, form: Formulation, used: Sequence[Stage]) -> dict:
+        for stage in used:
+            if stage not in self.lines:
+                kind = stage is Stage.UTILITY
+                curves = self.curves.utility if kind else self.curves.change
+                self.lines[stage] = _new_lines(curves, self.problem)
+            for i, lines in enumerate(self.lines[stage]):
+                lines.touch(self.centre[i])
+                for line in lines.held:
+                    form.add_line(stage, i, line)
+        return {s: [len(lines.held) for lines in self.lines[s]] for s in used}
+
+    def _touch(self, form, used, held, sizes) -> bool:
+        """Adds the lines at a solution; returns whether one was not exact there."""
+        is_loose = False
+        for stage in used:
+            for i, lines in enumerate(self.lines[stage]):
+                is_loose |= lines.touch(sizes[i])
+                for line in lines.held[held[stage][i] :]:
+                    form.add_line(stage, i, line)
+                held[stage][i] = len(lines.held)
+        return is_loose
+
+    def _note(self, sizes: list[int]) -> None:
+        """Remembers the best sizes, judged by all objectives in their order."""
+
+        def rank(candidate):
+            return [self.objectives.value(stage, candidate) for stage in Stage]
+
+        if self.task.best is None or rank(sizes) < rank(self.task.best):
+            self.task.best = sizes
+
+
+def _new_lines(curves: Sequence[Utility | Change], problem: Problem) -> list[Lines]:
+    """Returns the first few lines of every curve."""
+    limits = zip(curves, problem.low, problem.high, strict=True)
+    return [Lines(curve, low, high) for curve, low, high in limits]
+
+
+def _snapped(size: float) -> float:
+    """A size that is whole but for rounding errors, as a whole number."""
+    return round(size) if abs(size - round(size)) < 1e-6 else size
+
+
+def run_once(run: solvers.Run, form: Formulation, task: Task) -> list[int]:
+    answer = run(task.deadline.left())
+    if answer.outcome is Outcome.INFEASIBLE:
+        raise Infeasible("the rows leave no sizes")
+    sizes = [round(size) for size in form.sizes()] if answer.has_values else None
+    if answer.outcome is Outcome.TIME_LIMIT or task.deadline.left() <= 0:
+        if sizes is not None and task.best is None:
+            task.best = sizes
+        raise Expired
+    return sizes

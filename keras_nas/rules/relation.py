@@ -1,0 +1,161 @@
+"""What a rule says about one call: the axes of its outputs, weights and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_nas.axes import Expression
+
+INITIALIZER = "initializer"
+
+
+class Undescribed(Exception):
+    """Raised by a rule that cannot describe a call; its text says why.
+
+    The axes that the call touches are then frozen.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class AxisTensor:
+    """A tensor of the graph: one expression for each axis.
+
+    Attributes:
+        axes: Expressions, batch axis included.
+        channel: Index of the axis whose size is the size of the vertex.
+    """
+
+    axes: tuple[Expression, ...]
+    channel: int = -1
+
+    @property
+    def rank(self) -> int:
+        return len(self.axes)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return tuple(axis.size for axis in self.axes)
+
+
+@dataclass(frozen=True, eq=False)
+class SizeOf:
+    """Stands in a setting or argument for the size of an axis."""
+
+    axis: Expression
+
+
+@dataclass(frozen=True, eq=False)
+class Sliced:
+    """Stands in a setting or argument for an array that follows axes.
+
+    Attributes:
+        value: Array-like with one axis for each of ``axes``.
+        axes: Expressions of the array's axes. New positions repeat the nearest old
+            value, which is always in the domain of the operation.
+    """
+
+    value: Any
+    axes: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """Stands in a setting for a value computed from the sizes of axes.
+
+    Attributes:
+        axes: Expressions whose sizes ``function`` gets, in this order.
+        function: ``(*sizes) -> value``.
+    """
+
+    axes: tuple[Expression, ...]
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightAxes:
+    """The axes of one weight.
+
+    Attributes:
+        blocks: One tuple of expressions for each block of the weight. Most weights
+            are one block; the kernel of a grouped convolution has one for each group,
+            since each group of outputs reads its own inputs.
+        joined: Axis along which the blocks stand one after the other.
+        reads: Axes along which the weight reads neurons of its input. New positions
+            there are zero, so that growth keeps the function.
+        new: Value of all other new positions: a number, or `INITIALIZER` for the
+            layer's own initializer of this weight.
+    """
+
+    blocks: tuple[tuple[Expression, ...], ...]
+    joined: int = -1
+    reads: frozenset[int] = frozenset()
+    new: float | str = INITIALIZER
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        shape = [axis.size for axis in self.blocks[0]]
+        if len(self.blocks) > 1:
+            shape[self.joined] = sum(block[self.joined].size for block in self.blocks)
+        return tuple(shape)
+
+    @property
+    def all_axes(self) -> tuple[Expression, ...]:
+        return tuple(axis for block in self.blocks for axis in block)
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """How the axes of one call hang together.
+
+    Attributes:
+        outputs: One `AxisTensor` for each output, in flat order.
+        weights: Weight name -> `WeightAxes`. Weights that are absent (no bias) may be
+            named; weights that are present must be.
+        config: Setting -> its new value, with `SizeOf`, `Sliced` or `Computed` leaves.
+        arguments: Call argument -> its new value, with the same leaves.
+        widths: Name of a further width (``"depth_multiplier"``) -> its axis.
+        equal: Groups of axes that must have one size without being aligned.
+        mixes: ``(axis, sentence)``: the function changes when this axis changes,
+            however neurons are chosen (an average over it, say).
+        partial: ``(axis, sentence)``: the function is undefined on some values, which
+            neurons that are new on this axis may take.
+    """
+
+    outputs: tuple[AxisTensor, ...]
+    weights: Mapping[str, WeightAxes] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    widths: Mapping[str, Expression] = field(default_factory=dict)
+    equal: tuple[tuple[Expression, ...], ...] = ()
+    mixes: tuple[tuple[Expression, str], ...] = ()
+    partial: tuple[tuple[Expression, str], ...] = ()
+
+
+def leaves(value: Any) -> list[Any]:
+    """Returns the leaves of nested lists, tuples and dicts, in order."""
+    if isinstance(value, Mapping):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, (list, tuple)):
+        return [leaf for item in value for leaf in leaves(item)]
+    if isinstance(value, slice):
+        return leaves((value.start, value.stop, value.step))
+    return [value]
+
+
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """Replaces every leaf of nested lists, tuples, dicts and slices."""
+    if isinstance(value, Mapping):
+        return {key: map_leaves(function, item) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_leaves(function, item) for item in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_leaves(function, item) for item in value)
+    if isinstance(value, slice):
+        return slice(*(map_leaves(function, b) for b in _bounds(value)))
+    return function(value)
+
+
+def _bounds(value: slice) -> tuple[Any, Any, Any]:
+    return value.start, value.stop, value.step

@@ -1,0 +1,73 @@
+"""The graph with the verbs that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_nas.graph import Graph as Structure
+from keras_nas.surgery.options import Options
+from keras_nas.surgery.plan import Plan
+from keras_nas.surgery.planning import plan_inputs, plan_sizes
+
+
+class Graph(Structure):
+    """A model as an immutable value; every verb returns a new graph.
+
+    Copies share weights, edits compose, and Keras layers are built once, in `build`.
+
+    Example:
+        >>> import keras, keras_nas as kn
+        >>> model = keras.Sequential([
+        ...     keras.Input((3,)),
+        ...     keras.layers.Dense(4, name="a"),
+        ...     keras.layers.Dense(5, name="b"),
+        ...     keras.layers.Dense(2, name="head"),
+        ... ])
+        >>> graph = kn.Graph.from_model(model)
+        >>> smaller = graph.resize("a", 2).resize("b", 3).build()
+        >>> smaller.count_params()
+        25
+    """
+
+    @classmethod
+    def from_model(cls, model: Any) -> Graph:
+        """Returns the graph of a built functional or sequential model.
+
+        The model is not changed, and changes of the model do not reach the graph.
+
+        Raises:
+            UnsupportedModelError: Not a Keras model, a subclassed one, not built, or
+                with a layer that cannot be copied.
+        """
+        structure = Structure.from_model(model)
+        return cls(structure.body, structure.parts)
+
+    def plan(self, requests: Any, size: Any = None, **keywords: Any) -> Plan:
+        """Returns the `Plan` of a resize. See `keras_nas.resize`."""
+        axis = keywords.pop("axis", None)
+        wanted = as_requests(requests, size, axis)
+        return plan_sizes(self, wanted, Options(**keywords))
+
+    def resize(self, requests: Any, size: Any = None, **keywords: Any) -> Graph:
+        """Returns the graph with layers of other sizes. See `keras_nas.resize`."""
+        return self.plan(requests, size, **keywords).apply_to_graph()
+
+    def resize_inputs(self, name: str, sizes: Any, **keywords: Any) -> Graph:
+        """Returns the graph with a layer's inputs of other sizes.
+
+        See `keras_nas.resize_inputs`.
+        """
+        return plan_inputs(self, name, sizes, Options(**keywords)).apply_to_graph()
+
+
+def as_requests(requests: Any, size: Any, axis: str | None) -> Mapping[Any, Any]:
+    """Brings the two ways to write requests to one mapping."""
+    if isinstance(requests, Mapping):
+        if axis is None:
+            return requests
+        return {
+            (key, axis) if isinstance(key, str) else key: value
+            for key, value in requests.items()
+        }
+    return {requests if axis is None else (requests, axis): size}

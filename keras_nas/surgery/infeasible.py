@@ -1,0 +1,121 @@
+"""Says why a request cannot be met: what ties the layer, and what stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from keras_nas.axes import Expression, fixed_reasons
+from keras_nas.importance import sized_layers
+from keras_nas.surgery.requests import Request
+from keras_nas.surgery.system import Problem
+
+_MAX_NAMED = 4
+
+
+def describe_conflict(problem: Problem, nearest: Mapping[Any, Any]) -> str:
+    """Returns the message of an `InfeasibleError`."""
+    exact = [request for request in problem.requests if not request.is_near]
+    blamed = [r for r in exact if r.key in nearest] or exact or list(problem.requests)
+    sentences = [_what(problem, request) for request in blamed]
+    wanted = {request.key: request.size for request in problem.requests}
+    return (
+        "\n".join(sentences) + f"\n\n{_advice(problem, blamed, nearest)} "
+        f"Received: {wanted!r}"
+    )
+
+
+def tied_layers(problem: Problem, axis: Expression, path: str) -> list[str]:
+    """Returns the layers with a width of their own that share neurons with an axis."""
+    analysis = problem.analysis
+    tied = []
+    for other in sized_layers(problem.graph, analysis):
+        channel = analysis.channel_of(analysis.output_of(other))
+        if other != path and channel is not None and channel.atoms & axis.atoms:
+            tied.append(other)
+    return tied
+
+
+def _what(problem: Problem, request: Request) -> str:
+    subject = (
+        f"'{request.path}' cannot have {request.size} neurons (it has "
+        f"{request.axis.size})"
+    )
+    reasons = list(dict.fromkeys(_reasons(problem, request)))
+    if not reasons:
+        return f"{subject}."
+    return f"{subject}: {'; '.join(reasons)}."
+
+
+def _reasons(problem: Problem, request: Request) -> Iterator[str]:
+    axis = request.axis
+    fixed = fixed_reasons(axis)
+    if fixed:
+        part = "its neurons are" if not axis.atoms else "some of its neurons are"
+        yield f"{part} fixed by {_listed(fixed)}"
+    tied = tied_layers(problem, axis, request.path)
+    if tied:
+        yield f"it shares neurons with {_listed(map(repr, tied))}"
+    locks = {problem.locks[a]: None for a in _related(problem, axis) & problem.locks.keys()}
+    if locks:
+        yield _listed(locks)
+    for path, relation in problem.analysis.relations.items():
+        for group in relation.equal:
+            atoms = frozenset().union(
+                *(problem.analysis.resolve(member).atoms for member in group)
+            )
+            if atoms & axis.atoms:
+                yield f"'{path}' needs the same size {len(group)} times"
+    for name, bound in (problem.options.bounds or {}).items():
+        if problem.names.width(problem.names.find(name)).atoms & axis.atoms:
+            yield f"'{name}' is bound to {tuple(bound)}"
+    if problem.options.multiple_of is not None:
+        yield f"sizes must be multiples of {problem.options.multiple_of!r}"
+    others = [o for o in problem.requests if o is not request and o.axis.atoms & axis.atoms]
+    if others:
+        yield f"{_listed(repr(o.key) for o in others)} asks for neurons of it, too"
+
+
+def _related(problem: Problem, axis: Expression) -> frozenset:
+    """Atoms of an axis and of all axes that share one with it."""
+    related = frozenset(axis.atoms)
+    for other in problem.axes:
+        if other.atoms & axis.atoms:
+            related |= other.atoms
+    return related
+
+
+def _advice(problem: Problem, blamed: list[Request], nearest: Mapping[Any, Any]) -> str:
+    offers = []
+    for request in blamed:
+        sizes = nearest.get(request.key)
+        if sizes is not None:
+            sizes = sizes if isinstance(sizes, tuple) else (sizes,)
+            offers.append(f"{' or '.join(map(str, sizes))} for {request.key!r}")
+    releases = " or release it with `free_outputs=True`" if _blames_output(
+        problem, blamed
+    ) else ""
+    if offers:
+        return (
+            f"The nearest sizes that work: {', '.join(offers)}. Ask for one of them, "
+            f"use `keras_nas.near`{releases}."
+        )
+    return f"No other size works either; leave out a request or a keyword{releases}."
+
+
+def _blames_output(problem: Problem, blamed: list[Request]) -> bool:
+    return any(
+        problem.locks[atom].endswith("output of the model")
+        for request in blamed
+        for atom in _related(problem, request.axis) & problem.locks.keys()
+    )
+
+
+def _listed(items) -> str:
+    items = list(items)
+    shown = items[:_MAX_NAMED]
+    if len(items) > _MAX_NAMED:
+        shown.append(f"{len(items) - _MAX_NAMED} more")
+    if len(shown) < 2:
+        return "".join(shown)
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"

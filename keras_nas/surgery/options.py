@@ -1,0 +1,113 @@
+"""The keywords that every verb takes, checked once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from keras_nas.errors import InvalidRequestError
+
+SOLVERS = ("auto", "highs", "glpk", "cbc")
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """Keywords shared by all verbs.
+
+    Attributes:
+        importance: Which neurons matter: ``"l2"`` (weight magnitude, scaled to mean 1
+            in each layer), a dict or callable from layer name to a scalar or an array
+            over the layer's output axis (layers not named count 1 per neuron), or
+            None for 1 everywhere.
+        solver: ``"auto"`` (HiGHS), ``"highs"``, ``"glpk"`` or ``"cbc"``.
+        time_limit_s: Seconds the solver may take.
+        accept_incumbent: Whether the best sizes found until the time limit will do.
+        locked: Names of layers none of whose neurons may go or come.
+        bounds: Name -> ``(low, high)`` for the size; None is open.
+        multiple_of: An int for all layers that change, or name -> int.
+        strict: Whether an infeasible exact request raises; if not, a warning names
+            the nearest feasible size, which is taken.
+        free_outputs: Whether the outputs of the model may change.
+        seed: For the initializers of new weights.
+        initializer: For the new weights that would come from a layer's own
+            initializer. Weights that read new neurons start at zero all the same.
+    """
+
+    importance: Any = "l2"
+    solver: str = "auto"
+    time_limit_s: float = 20.0
+    accept_incumbent: bool = False
+    locked: tuple[str, ...] = ()
+    bounds: Mapping[str, tuple[int | None, int | None]] | None = None
+    multiple_of: int | Mapping[str, int] | None = None
+    strict: bool = True
+    free_outputs: bool = False
+    seed: int = 0
+    initializer: Any = None
+
+    def __post_init__(self):
+        if self.solver not in SOLVERS:
+            raise InvalidRequestError(
+                f"There is no solver named {self.solver!r}.\n\nChoose one of "
+                f"{', '.join(map(repr, SOLVERS))}. Received: solver={self.solver!r}"
+            )
+        _check_time(self.time_limit_s)
+        if isinstance(self.locked, str):
+            object.__setattr__(self, "locked", (self.locked,))
+        _check_seed(self.seed)
+        _check_multiples(self.multiple_of)
+        for name, bound in (self.bounds or {}).items():
+            _check_bound(name, bound)
+
+
+def _check_time(seconds: Any) -> None:
+    is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
+    if not is_number or math.isnan(seconds) or seconds <= 0:
+        raise InvalidRequestError(
+            "The time limit must be a number of seconds above 0.\n\n"
+            f"Give some seconds, 20 by default. Received: time_limit_s={seconds!r}"
+        )
+
+
+def _check_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise InvalidRequestError(
+            f"The seed must be a whole number.\n\nGive an int. Received: seed={seed!r}"
+        )
+
+
+def _check_multiples(multiple_of: Any) -> None:
+    if multiple_of is None:
+        return
+    steps = multiple_of.values() if isinstance(multiple_of, Mapping) else [multiple_of]
+    for step in steps:
+        if isinstance(step, bool) or not isinstance(step, Integral) or step < 1:
+            raise InvalidRequestError(
+                "Sizes can only be multiples of a whole number, at least 1.\n\nGive an "
+                f"int, or a dict from layer to int. Received: multiple_of={step!r}"
+            )
+
+
+def _check_bound(name: Any, bound: Any) -> None:
+    if not isinstance(bound, (tuple, list)) or len(bound) != 2:
+        raise InvalidRequestError(
+            f"The bounds of {name!r} are not a pair.\n\nGive (low, high), None where "
+            f"open. Received: bounds={{{name!r}: {bound!r}}}"
+        )
+    for limit in bound:
+        is_int = isinstance(limit, Integral) and not isinstance(limit, bool)
+        if limit is not None and (not is_int or limit < 1):
+            raise InvalidRequestError(
+                f"A bound of {name!r} is not a size.\n\nGive whole numbers of at least "
+                f"1, None where open. Received: bounds={{{name!r}: {bound!r}}}"
+            )
+    low, high = bound
+    if low is not None and high is not None and low > high:
+        raise InvalidRequestError(
+            f"The bounds of {name!r} contradict each other: no size is at least {low} "
+            f"and at most {high}.\n\nSwap or widen them. "
+            f"Received: bounds={{{name!r}: {tuple(bound)!r}}}"
+        )
