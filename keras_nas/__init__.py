@@ -22,13 +22,16 @@ from keras_nas.errors import (
 )
 from keras_nas.surgery import (
     Graph,
+    OutputCheck,
     Plan,
+    Verification,
     explain,
     near,
     plan,
     resize,
     resize_inputs,
     summary,
+    verify,
 )
 
 __version__ = "0.1.0"
@@ -42,9 +45,12 @@ __all__ = [
     # looking
     "explain",
     "summary",
+    "verify",
     # values
     "Graph",
+    "OutputCheck",
     "Plan",
+    "Verification",
     # errors
     "InfeasibleError",
     "InternalError",

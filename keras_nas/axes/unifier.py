@@ -8,8 +8,21 @@ What cannot be made equal by binding is *frozen*: the atoms concerned are bound 
 `Fixed`, with a reason. Freezing is always sound (what cannot change cannot come
 apart) and only makes a model less resizable.
 
-Unification ends: each step binds an atom, or replaces a pair of expressions by pairs
-of strictly smaller ones; an atom of ``n`` neurons can be cut at most ``n - 1`` times.
+Unification ends: each step finishes a pair of expressions or replaces it by finitely
+many pairs of strictly fewer positions. Only factors of size 1 leave the number of
+positions as it is; such a factor is taken off the side that begins with it, and frozen
+where taking it off would bring the same pair back.
+
+Bindings have no cycle: only an unbound atom is bound, to an expression that was
+resolved just before and in which it does not occur. So no bound atom on the way from
+the expression could lead back to it.
+
+The order of calls and of sides does not matter, up to the names of atoms, as long as
+no factor of a product is an atom of size 1 (given, or left by a cut): each step is then
+forced, as in first-order unification. With atoms of size 1 there are several answers,
+none more general than the others, and factors of equal size are taken to be equal:
+``a u = b v`` with ``u`` and ``v`` of size 1 becomes ``a = b`` and ``u = v``; but had
+``u`` been frozen before, it would have become ``a = b v``. Either is sound.
 
 Source: Robinson 1965, "A machine-oriented logic based on the resolution principle",
 for unification by substitution; the concatenation and row-major product forms, and
@@ -27,7 +40,6 @@ from keras_nas.axes.expressions import (
     Fixed,
     Product,
     Sum,
-    factors_of,
     product,
     terms_of,
     total,
@@ -276,8 +288,8 @@ class Unifier:
         while isinstance(target, Atom) and target in self._bindings:
             passed.append(target)
             target = self._bindings[target]
-        for atom in passed:
-            self._bindings[atom] = target
+        for link in passed:
+            self._bindings[link] = target
         return target
 
     def _open(self, expression: Expression, form: type) -> list[Expression]:

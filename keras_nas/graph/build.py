@@ -113,6 +113,8 @@ class _Builder:
         is_new = part.key not in self._objects
         made = self._object(part)
         if part.is_input:
+            if is_new:
+                self._finish(part, {})
             return keras_private.flatten(made.output)
         args = tuple(map_leaves(thaw, vertex.args))
         kwargs = map_leaves(thaw, dict(vertex.kwargs))
@@ -130,7 +132,19 @@ class _Builder:
                 self._objects[part.key] = self.model(part.body)
             else:
                 self._objects[part.key] = create(part)
+                self._share_inner(part)
         return self._objects[part.key]
+
+    def _share_inner(self, part: Part) -> None:
+        """Exchanges sub-layers of a new layer that are parts of their own."""
+        layer = self._objects[part.key]
+        found = list(keras_private.owners(layer)) if part.inner else []
+        places = {path.rstrip("/"): inner for inner, path in found}
+        for path, key in part.inner.items():
+            holder = places.get(path.rpartition("/")[0])
+            if path in places and holder is not None:
+                shared = self._object(self._parts[key])
+                keras_private.share_layer(holder, places[path], shared)
 
     def _finish(self, part: Part, born: dict[int, Weight]) -> None:
         """Gives a layer that was just built its values, flags and other state."""

@@ -18,8 +18,9 @@ from keras_nas.graph.structure import map_leaves
 class CompileState:
     """What a model was compiled with.
 
-    Optimizer, metrics and losses are kept as settings, so that each model gets its
-    own fresh ones; functions and losses that cannot say their settings as they are.
+    Optimizer and metrics are kept as settings, so that each model gets its own fresh
+    ones; functions as they are. Losses have no variables and are copied: the config of
+    some Keras losses is not complete (``Huber`` leaves out ``delta``).
 
     Attributes:
         arguments: Keyword arguments of ``compile``, with `Recipe` leaves.
@@ -63,15 +64,14 @@ class _CannotCopyError(Exception):
 
 def _freeze(value: Any) -> Any:
     """Returns a recipe for an object with state, and everything else as it is."""
-    is_loss = isinstance(value, keras.losses.Loss)
-    if not (is_loss or isinstance(value, (keras.Metric, keras.Optimizer))):
+    if isinstance(value, keras.losses.Loss):
+        return keras_private.shallow_copy(value)
+    if not isinstance(value, (keras.Metric, keras.Optimizer)):
         return value
     recipe = Recipe.of(value)
     try:
         recipe.create()
     except Exception as error:
-        if is_loss:
-            return value
         raise _CannotCopyError(
             f"{type(value).__name__} '{value.name}' cannot be made again from its "
             f"config: {error}"
@@ -80,6 +80,9 @@ def _freeze(value: Any) -> Any:
 
 
 def _thaw(value: Any) -> Any:
+    """Returns what the next model may have for itself."""
+    if isinstance(value, keras.losses.Loss):
+        return keras_private.shallow_copy(value)
     return value.create() if isinstance(value, Recipe) else value
 
 

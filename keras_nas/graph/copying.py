@@ -7,8 +7,9 @@ import tempfile
 import types
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 
@@ -17,7 +18,8 @@ from keras_nas.graph import keras_private
 from keras_nas.graph.structure import Part, map_leaves
 
 
-class Recipe(NamedTuple):
+@dataclass(frozen=True)
+class Recipe:
     """Settings of an object of Keras or of a user's class.
 
     Attributes:
@@ -36,7 +38,7 @@ class Recipe(NamedTuple):
     @classmethod
     def of(cls, thing: Any) -> Recipe:
         """Reads the settings of a layer, operation, optimizer, metric or loss."""
-        config = _read_config(thing)
+        config = map_dicts(_without_build, _read_config(thing))
         is_custom = not _is_from_keras(type(thing)) or _names_custom(config)
         custom_objects = {}
         if is_custom:
@@ -111,8 +113,18 @@ def _read_config(thing: Any) -> dict[str, Any] | None:
             # Keras warns that a lambda would be unsafe to load from a file.
             warnings.filterwarnings("ignore", message=".*includes a `lambda`.*")
             return dict(thing.get_config())
-    except Exception:  # A user's method may fail in any way.
+    except Exception:  # noqa: BLE001  A user's method may fail in any way.
         return None
+
+
+def _without_build(entry: dict) -> dict:
+    """Returns the config of an inner layer without the shape it was built with.
+
+    It would be built too early, with random values, and with the wrong name scope.
+    """
+    if "build_config" in entry and "class_name" in entry:
+        return {key: entry[key] for key in entry if key != "build_config"}
+    return entry
 
 
 def _is_from_keras(cls: Any) -> bool:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras.src.models.functional import Functional
 from keras.src.saving import serialization_lib
-from keras.src.utils import python_utils
+from keras.src.utils import python_utils, tracking
 
 flatten = keras.tree.flatten
 
@@ -65,6 +65,20 @@ def calls(functional: Any) -> Iterator[CallRecord]:
             yield CallRecord(
                 node.operation, arguments.args, arguments.kwargs, node.outputs
             )
+
+
+def chain(model: Any) -> list[CallRecord]:
+    """Returns the calls of a sequential model as the chain that it is.
+
+    What Keras recorded has more: operations that compute masks, for one, and the
+    arguments that it filled in. Both come back when the layers are called.
+    """
+    recorded = {id(record.operation): record for record in calls(model._functional)}
+    records: list[CallRecord] = []
+    for layer in model._layers:
+        args = (records[-1].outputs[0],) if records else ()
+        records.append(CallRecord(layer, args, {}, recorded[id(layer)].outputs))
+    return records
 
 
 def input_structure(functional: Any) -> Any:
@@ -149,6 +163,17 @@ def own_memory(value: Any) -> Any:
     return value
 
 
+def share_layer(layer: Any, old: Any, new: Any) -> None:
+    """Makes a layer, but not what is inside it, use ``new`` where it used ``old``."""
+    for name, value in list(vars(layer).items()):
+        if value is old:
+            vars(layer)[name] = new
+    layer._layers[:] = [new if inner is old else inner for inner in layer._layers]
+    ids = layer._tracker.stored_ids["layers"]
+    ids.discard(id(old))
+    ids.add(id(new))
+
+
 def share_variable(layer: Any, old: Any, new: Any) -> None:
     """Makes a layer and its sub-layers use ``new`` wherever they used ``old``."""
     for owner in layer._flatten_layers():
@@ -217,6 +242,13 @@ def dump_function(function: Callable) -> tuple:
 # --- copies --------------------------------------------------------------------------
 
 
+def shallow_copy(thing: Any) -> Any:
+    """Returns ``copy.copy(thing)`` without the detour through the Keras file format."""
+    new = object.__new__(type(thing))
+    vars(new).update(vars(thing))
+    return new
+
+
 def copy_operation(operation: Any) -> Any:
     """Returns a copy of a raw operation that was never called."""
     new = object.__new__(type(operation))
@@ -250,12 +282,12 @@ def copy_layer(layer: Any) -> Any:
         memo[id(seed.backend)] = seed.backend
     for variable in layer.variables:
         memo[id(variable)] = _copy_variable(variable)
-    for owner in layers + seeds:
-        for name, value in vars(owner).items():
-            # Both wrap the methods of the original; the shell has its own.
-            if name in ("build", "quantize") and owner in layers:
-                continue
-            vars(memo[id(owner)])[name] = copy.deepcopy(value, memo)
+    with tracking.DotNotTrackScope():  # What is tracked is copied with the rest.
+        for owner in layers + seeds:
+            for name, value in vars(owner).items():
+                # Both wrap the methods of the original; the shell has its own.
+                if name not in ("build", "quantize"):
+                    vars(memo[id(owner)])[name] = copy.deepcopy(value, memo)
     for inner in layers:
         tracker = memo[id(inner)]._tracker
         for store, (_, values) in tracker.config.items():

@@ -68,6 +68,8 @@ class Part:
         is_opaque: ``get_config`` fails: only a copy of the template can be made.
         custom_objects: Name -> class or function that deserializing needs.
         trainable: Flags of the layer and all its sub-layers, outermost first.
+        inner: Path inside the layer -> key of the part that this sub-layer is too,
+            where a layer is wrapped by one layer and called directly as well.
         assets: File name -> content, of layers with state beside their variables.
     """
 
@@ -82,6 +84,7 @@ class Part:
     is_opaque: bool = False
     custom_objects: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     trainable: tuple[bool, ...] = ()
+    inner: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     assets: Mapping[str, bytes] = field(default_factory=lambda: _NOTHING)
 
     @property

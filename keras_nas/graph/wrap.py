@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -31,7 +32,7 @@ def wrap(model: Any) -> Graph:
     _check_supported(model)
     wrapper = _Wrapper()
     body = wrapper.body(model, prefix="")
-    return Graph(body=body, parts=wrapper.parts)
+    return Graph(body=body, parts=wrapper.parts_with_inner())
 
 
 class _Wrapper:
@@ -40,13 +41,17 @@ class _Wrapper:
     def __init__(self):
         self.parts: dict[str, Part] = {}
         self._keys: dict[int, str] = {}
+        self._layers: dict[str, Any] = {}
         self._weights: dict[int, Weight] = {}
         self._owners: dict[int, VariableRef] = {}
 
     def body(self, model: Any, prefix: str) -> Body:
         """Returns the inside of a model whose vertices have paths from ``prefix``."""
         functional = keras_private.functional_of(model)
-        records = list(keras_private.calls(functional))
+        if isinstance(model, keras.Sequential):
+            records = keras_private.chain(model)
+        else:
+            records = list(keras_private.calls(functional))
         names = _call_names([record.operation for record in records])
         where: dict[int, TensorRef] = {}
         keys = []
@@ -81,6 +86,24 @@ class _Wrapper:
             compile_state=CompileState.of_model(model),
         )
 
+    def parts_with_inner(self) -> dict[str, Part]:
+        """Returns all parts; those whose sub-layers are parts too say which."""
+        return {
+            key: replace(part, inner=inner) if (inner := self._inner(key)) else part
+            for key, part in self.parts.items()
+        }
+
+    def _inner(self, key: str) -> dict[str, str]:
+        """Returns path inside a layer -> key of the part that the sub-layer is."""
+        layer = self._layers.get(key)
+        if layer is None:
+            return {}
+        return {
+            path.rstrip("/"): self._keys[id(inner)]
+            for inner, path in keras_private.owners(layer)
+            if path and id(inner) in self._keys
+        }
+
     def _part(self, operation: Any, path: str) -> str:
         """Returns the key of the part of an object, describing it when it is new."""
         key = self._keys.get(id(operation))
@@ -104,6 +127,8 @@ class _Wrapper:
         if config is None:
             config = {"name": operation.name}
         is_layer = isinstance(operation, keras.Layer)
+        if is_layer:
+            self._layers[key] = operation
         return Part(
             key=key,
             name=operation.name,
@@ -144,7 +169,7 @@ def _template(operation: Any, recipe: Recipe) -> Any:
     if not isinstance(operation, keras.Layer):
         try:
             return keras_private.copy_operation(operation)
-        except Exception:  # An attribute of a user's class may refuse to be copied.
+        except Exception:  # noqa: BLE001  A user's attribute may refuse.
             return None
     return operation if recipe.is_custom or recipe.config is None else None
 
@@ -166,7 +191,9 @@ def _call_names(operations: list) -> list[str]:
 
 
 def _spec(tensor: Any) -> TensorSpec:
-    return TensorSpec(tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype))
+    return TensorSpec(
+        tuple(tensor.shape), keras.backend.standardize_dtype(tensor.dtype)
+    )
 
 
 def _init_kwargs(model: Any) -> dict[str, Any]:
@@ -181,7 +208,7 @@ def _init_kwargs(model: Any) -> dict[str, Any]:
     known = {"self", "inputs", "outputs", "layers", "name", "trainable", "dtype"}
     try:
         config = model.get_config()
-    except Exception:  # A user's method may fail in any way.
+    except Exception:  # noqa: BLE001  A user's method may fail in any way.
         config = {}
     values = {}
     for name, parameter in inspect.signature(cls.__init__).parameters.items():

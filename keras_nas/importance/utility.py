@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_nas.axes import Atom, Expression, scatter
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Analysis, Graph, Part
+from keras_nas.graph import Analysis, Call, Graph, Part, TensorRef
 from keras_nas.importance.magnitude import l2_magnitude
 from keras_nas.rules import SizeOf, leaves
 
@@ -126,10 +126,19 @@ def sized_layers(graph: Graph, analysis: Analysis) -> dict[str, Part]:
         if part.key in seen or not part.weights:
             continue
         seen.add(part.key)
-        config = analysis.parts[part.key].config
-        if any(isinstance(leaf, SizeOf) for leaf in leaves(config)):
+        if _has_own_width(analysis, call):
             result[call.path] = part
     return result
+
+
+def _has_own_width(analysis: Analysis, call: Call) -> bool:
+    """Whether a layer makes neurons, and does not just pass those of its input."""
+    relation = analysis.parts[call.part.key]
+    if not any(isinstance(leaf, SizeOf) for leaf in leaves(relation.config)):
+        return False
+    arguments = leaves((tuple(call.args), dict(call.kwargs)))
+    inputs = [analysis.tensors[x] for x in arguments if isinstance(x, TensorRef)]
+    return all(output not in inputs for output in relation.outputs)
 
 
 def _layer_utility(

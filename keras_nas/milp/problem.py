@@ -84,11 +84,11 @@ class Problem:
         for row in rows:
             _check_constant(row)
         for step in steps:
-            if not step.terms and step.constant % step.step:
-                if step.constant != step.present:
-                    raise Infeasible(
-                        f"{step.constant} is fixed and no multiple of {step.step}"
-                    )
+            is_met = step.constant % step.step == 0 or step.constant == step.present
+            if not step.terms and not is_met:
+                raise Infeasible(
+                    f"{step.constant} is fixed and no multiple of {step.step}"
+                )
         return cls(
             pieces=system.pieces,
             low=tuple(max(piece.low, 0) for piece in system.pieces),

@@ -70,11 +70,15 @@ Run = Callable[[float], Answer]
 
 
 class Deadline:
-    """A time limit over several runs."""
+    """A time limit over several runs.
 
-    def __init__(self, seconds: float):
+    Attributes:
+        seconds: The limit that the user gave, for messages.
+    """
+
+    def __init__(self, seconds: float, left: float | None = None):
         self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self._end = time.monotonic() + (seconds if left is None else left)
 
     def left(self) -> float:
         """Returns the seconds left; 0 or less when the limit is reached."""
@@ -193,9 +197,8 @@ def _attach_program(name: str, model: Any) -> Run:
 
     def run(seconds: float) -> Answer:
         # Both programs know whole seconds only.
-        result = solver.solve(
-            model, load_solutions=False, timelimit=max(1, math.ceil(seconds))
-        )
+        limit, start = max(1, math.ceil(seconds)), time.monotonic()
+        result = solver.solve(model, load_solutions=False, timelimit=limit)
         condition = str(result.solver.termination_condition)
         found = len(result.solution) > 0
         if condition == "optimal":
@@ -203,7 +206,9 @@ def _attach_program(name: str, model: Any) -> Run:
             return Answer(Outcome.OPTIMAL, True)
         if condition in ("infeasible", "infeasibleOrUnbounded"):
             return Answer(Outcome.INFEASIBLE, False)
-        if condition == "maxTimeLimit":
+        # GLPK calls an incumbent at the time limit just "feasible".
+        is_late = time.monotonic() - start >= limit
+        if condition in ("maxTimeLimit", "feasible") or is_late:
             if found:
                 model.solutions.load_from(result)
             return Answer(Outcome.TIME_LIMIT, found)
@@ -223,10 +228,9 @@ def _stopped(name: str, condition: object) -> str:
 def _silence() -> Iterator[None]:
     """Keeps what Pyomo logs about its solvers from the user's screen."""
     logger = logging.getLogger("pyomo")
-    level, handlers = logger.level, logger.disabled
+    level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
         logger.setLevel(level)
-        logger.disabled = handlers

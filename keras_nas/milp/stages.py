@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from keras_nas.errors import SolverError
 from keras_nas.milp import solvers
+from keras_nas.milp.components import connected
 from keras_nas.milp.formulation import Formulation
 from keras_nas.milp.limits import limit
-from keras_nas.milp.objectives import Curves, Objectives, Stage
-from keras_nas.milp.problem import Problem, Row, total
+from keras_nas.milp.objectives import Curves, Objectives, Stage, against, near_value
+from keras_nas.milp.problem import Near, Problem, Row, total
 from keras_nas.milp.solvers import Deadline, Outcome
 from keras_nas.milp.system import Infeasible, Status
-from keras_nas.milp.tangents import Change, Lines, Utility, positive_utilities
+from keras_nas.milp.tangents import Change, Lines, Utility
 
 # More pieces than this are first solved with fractional sizes.
 MANY = 8
@@ -27,6 +28,16 @@ class Task:
     deadline: Deadline
     accept_incumbent: bool = False
     best: list[int] | None = field(default=None)
+
+    def share(self, parts: int) -> Task:
+        """The task of the next of several parts.
+
+        If an incumbent will do, no part may use up the time of those after it.
+        """
+        if not self.accept_incumbent:
+            return replace(self, best=None)
+        end = Deadline(self.deadline.seconds, self.deadline.left() / parts)
+        return replace(self, deadline=end, best=None)
 
     def expire(self) -> SolverError:
         """The error for reaching the time limit."""
@@ -44,13 +55,9 @@ class Expired(Exception):
     """The time limit was reached inside a stage."""
 
 
-def optimise(problem: Problem, task: Task) -> tuple[list[int], Status]:
+def optimise(curves: Curves, problem: Problem, task: Task) -> tuple[list[int], Status]:
     """Runs the stages on a problem with finite limits."""
     task.best = None
-    curves = Curves(
-        [Utility(utility) for utility in positive_utilities(problem.pieces)],
-        [Change(piece.size) for piece in problem.pieces],
-    )
     try:
         return _Stages(problem, curves, task).run(), Status.OPTIMAL
     except Expired:
@@ -83,18 +90,38 @@ class _Stages:
         return self.centre
 
     def _settle_nears(self) -> None:
-        """Turns near requests into equalities where their values are known now."""
-        nears = self.problem.nears
-        if len(nears) > 1 and self.done[Stage.DEVIATION] > 0:
-            return
-        rows = []
-        for near in nears:
-            value = total(near.terms, self.centre)
-            rows.append(Row(near.terms, value, value))
-        problem = replace(self.problem, rows=(*self.problem.rows, *rows), nears=())
+        """Turns near requests into equalities where their values are known now.
+
+        They are known in a connected part that misses nothing, and in one with a
+        single request if the direction has told which of two sizes it gets.
+        """
+        rows, left = [], []
+        for nears in self._nears_by_part():
+            is_met = all(near_value(n, self.centre) == n.wanted for n in nears)
+            if is_met or (len(nears) == 1 and against(nears[0])):
+                for near in nears:
+                    value = total(near.terms, self.centre)
+                    rows.append(Row(near.terms, value, value))
+            else:
+                left += nears
+        problem = replace(
+            self.problem, rows=(*self.problem.rows, *rows), nears=tuple(left)
+        )
         self.problem = limit(problem, 1).problem
         self.objectives = Objectives(self.problem, self.curves)
-        self.done.clear()
+        self.done = {
+            stage: self.objectives.value(stage, self.centre)
+            for stage in self.done
+            if left
+        }
+
+    def _nears_by_part(self) -> list[list[Near]]:
+        parts = connected(self.problem)
+        part_of = {i: number for number, part in enumerate(parts) for i in part}
+        nears: list[list[Near]] = [[] for _ in parts]
+        for near in self.problem.nears:
+            nears[part_of[near.terms[0][0]]].append(near)
+        return nears
 
     def _is_settled(self) -> bool:
         """Whether the rows leave one answer only, which is known."""

@@ -67,14 +67,17 @@ def describe(
         The `Relation`; the axes of the inputs are tied as the pattern says.
     """
     inputs, outputs = (_split_tensors(side) for side in tensors.split("->"))
-    match = _Match(call)
+    match = _Match(call, config or {})
     match.learn_sizes(weights or {}, config or {})
     for tensor, tokens in zip(call.tensors, inputs, strict=True):
         match.read_input(tensor, tokens)
     results = [
-        AxisTensor(match.write_output(number, tokens, config or {}), channel)
+        AxisTensor(match.write_output(number, tokens), channel)
         for number, tokens in enumerate(outputs)
     ]
+    for name in [name for name in match.labels if name not in match.axes]:
+        # A width between two weights of the layer, which no tensor outside has.
+        match.own_width(name)
     read_names = _names(inputs) - _names(outputs)
     new = new or {}
     return Relation(
@@ -126,8 +129,13 @@ def _expand(tokens: tuple[Token, ...], rank: int) -> list[Token]:
 class _Match:
     """Names bound to axes while one call is described."""
 
-    def __init__(self, call: RuleCall):
+    def __init__(self, call: RuleCall, config: Mapping[str, str]):
         self.call = call
+        self.labels = {
+            parse(pattern)[0][0]: key
+            for key, pattern in config.items()
+            if len(parse(pattern)[0]) == 1
+        }
         self.axes: dict[str, Expression] = {}
         self.sizes: dict[str, int] = {}
         self.passed: list[Expression] = []
@@ -166,7 +174,7 @@ class _Match:
         self.passed = self.passed or passed
 
     def write_output(
-        self, number: int, tokens: tuple[Token, ...], config: Mapping[str, str]
+        self, number: int, tokens: tuple[Token, ...]
     ) -> tuple[Expression, ...]:
         shape = self.call.output_shapes[number]
         passed = iter(self.passed)
@@ -177,8 +185,7 @@ class _Match:
             elif token == FIX:
                 axes.append(self.call.fixed(size, f"spatial axis of '{self.call.name}'"))
             else:
-                for name in token:
-                    self._own_width(name, size if len(token) == 1 else None, config)
+                self._own_widths(token, size)
                 axes.append(self.axis(token))
         return tuple(axes)
 
@@ -217,15 +224,24 @@ class _Match:
         else:
             self.axes[name] = axis
 
-    def _own_width(
-        self, name: str, size: int | None, config: Mapping[str, str]
-    ) -> None:
+    def own_width(self, name: str, size: int | None = None) -> None:
         """Makes the neurons of a width that the inputs do not have."""
-        if name.isdigit() or name in self.axes:
-            return
         size = self.sizes.get(name, size)
-        setting = next((key for key, pattern in config.items() if pattern == name), name)
-        self.axes[name] = self.call.atom(size, setting)
+        if size is None:
+            raise Undescribed(f"the size of its width '{name}' is unknown")
+        self.axes[name] = self.call.atom(size, self.labels.get(name, name))
+
+    def _own_widths(self, token: Token, size: int | None) -> None:
+        """Makes the widths in an output axis; one of unknown size gets the rest."""
+        unbound = [n for n in token if not n.isdigit() and n not in self.axes]
+        for name in unbound:
+            known = prod(
+                int(n) if n.isdigit() else self._size(n) for n in token if n != name
+            )
+            self.own_width(name, None if size is None else size // known)
+
+    def _size(self, name: str) -> int:
+        return self.axes[name].size if name in self.axes else self.sizes.get(name, 1)
 
     def _factor_sizes(self, axis: Expression, token: Token) -> list[int]:
         sizes = [int(n) if n.isdigit() else self.sizes.get(n) for n in token]

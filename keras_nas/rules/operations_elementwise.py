@@ -34,8 +34,8 @@ _PARTIAL_UNARY = """
 
 _BINARY = """
     Add Arctan2 BitwiseAnd BitwiseLeftShift BitwiseOr BitwiseRightShift
-    BitwiseXor DivideNoNan Equal Fmax Fmin Gcd Greater GreaterEqual Heaviside Hypot Isclose
-    Lcm Ldexp LeftShift Less LessEqual Logaddexp Logaddexp2 LogicalAnd LogicalOr
+    BitwiseXor DivideNoNan Equal Fmax Fmin Gcd Greater GreaterEqual Heaviside Hypot
+    Isclose Lcm Ldexp LeftShift Less LessEqual Logaddexp Logaddexp2 LogicalAnd LogicalOr
     LogicalXor Maximum Minimum Multiply Nextafter NotEqual Polar RightShift
     Subtract
 """

@@ -172,7 +172,8 @@ def _pick_range(call: RuleCall, axis: Expression, entry: slice) -> _Pick:
         # One position of every row of ``step``, so rows stand or fall as a whole.
         rows = call.atom(count, "rows")
         call.unify(axis, product((rows, call.fixed(step))))
-        return _Pick(call.resolve(rows), slice(start, None, step))
+        first = None if entry.start is None else start
+        return _Pick(call.resolve(rows), slice(first, None, step))
     call.freeze(axis, f"'{call.name}' picks positions of it by number")
     return _Pick(call.fixed(count), entry)
 

@@ -89,7 +89,7 @@ def dsplit(call: RuleCall) -> Relation:
 
 @operation_rule("ArraySplit")
 def array_split(call: RuleCall) -> Relation:
-    """Keras knows only a number of sections; unequal ones tie sizes in no simple way."""
+    """Keras takes only a number of sections; unequal ones tie sizes too intricately."""
     number = call.normal_axis(call.setting("axis"))
     size = call.x.axes[number].size
     if size is not None and size % call.setting("indices_or_sections"):

@@ -4,14 +4,18 @@ from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.requests import near
 from keras_nas.surgery.verbs import explain, plan, resize, resize_inputs, summary
+from keras_nas.surgery.verification import OutputCheck, Verification, verify
 
 __all__ = [
     "Graph",
+    "OutputCheck",
     "Plan",
+    "Verification",
     "explain",
     "near",
     "plan",
     "resize",
     "resize_inputs",
     "summary",
+    "verify",
 ]

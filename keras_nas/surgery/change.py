@@ -56,7 +56,7 @@ def change_graph(
     for call in analysis.flat.calls:
         key = call.part.key
         if key not in parts:
-            parts[key] = change.part(call.part, analysis.parts[key])
+            parts[key] = change.part(graph.parts[key], analysis.parts[key])
         owner, name = call.home
         if name not in vertices.setdefault(owner, {}):
             vertices[owner][name] = change.vertex(call, analysis.homes[call.home])

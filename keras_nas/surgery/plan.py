@@ -129,9 +129,15 @@ class Plan:
         """Whether nothing changes."""
         return not self.atom_keep
 
-    def apply_to_graph(self) -> Graph:
-        """Returns the new graph; builds no Keras layer and gathers no weights."""
-        return change_graph(self.graph, self.analysis, self.atom_keep, self.options)
+    def apply_to_graph(self, graph: Graph | None = None) -> Graph:
+        """Returns the new graph; builds no Keras layer and gathers no weights.
+
+        Args:
+            graph: A graph of the same architecture with other weights; by default the
+                one that the plan was made for.
+        """
+        graph = self.graph if graph is None else graph
+        return change_graph(graph, self.analysis, self.atom_keep, self.options)
 
     def apply(self) -> Any:
         """Returns the new ``keras.Model``."""

@@ -45,7 +45,7 @@ def plan_table(plan: Plan) -> str:
         rows.append((name, old, len(index), kept, old - kept, new, _why(plan, key)))
     text = table(("layer", "old", "new", "kept", "dropped", "added", "why"), rows)
     if followers:
-        text += f"\n{_count(followers, 'further vertex', 'further vertices')} follow."
+        text += f"\n{_count(followers, 'further vertex follows', 'further vertices follow')}."
     if plan.exact:
         return f"{text}\nExact: the same function on the neurons that are kept."
     notes = "\n".join(f"- {note}" for note in _shortened(plan.notes))
@@ -174,28 +174,34 @@ def _readers(analysis: Analysis, axis: Expression) -> Iterator[str]:
 
 
 class _Groups:
-    """Numbers the families of vertices whose neurons are the same."""
+    """Numbers the families of neurons, in the order of the layers that make them."""
 
     def __init__(self, graph: Graph, analysis: Analysis):
-        self._numbers: dict[Expression, int] = {}
+        self._numbers: dict[Atom, int] = {}
         for path in sized_layers(graph, analysis):
             axis = analysis.channel_of(analysis.output_of(path))
-            if axis is not None and axis.atoms:
-                self._numbers.setdefault(axis, len(self._numbers) + 1)
+            for atom in sorted(axis.atoms, key=lambda a: a.serial) if axis else ():
+                if atom.size > 1 or atom == axis:
+                    self._numbers.setdefault(atom, len(self._numbers) + 1)
 
     def name(self, axis: Expression | None) -> str:
+        """Writes an axis as families: ``g3``, ``g1+g2``, ``36xg3``."""
         if axis is None or not axis.atoms:
             return ""
-        number = self._numbers.get(axis)
-        if number is not None:
-            return f"g{number}"
         if isinstance(axis, Sum):
             names = dict.fromkeys(self.name(part) or "fixed" for part in axis.parts)
             shown = list(names)[:3]
             return "+".join(shown) + ("+..." if len(names) > len(shown) else "")
         if isinstance(axis, Product):
-            return "x".join(self.name(part) or str(part.size) for part in axis.parts)
-        return ""
+            return "x".join(filter(None, map(self._factor, axis.parts)))
+        return f"g{self._numbers[axis]}" if axis in self._numbers else ""
+
+    def _factor(self, part: Expression) -> str:
+        """A factor of size 1, such as a depth multiplier, is not worth a word."""
+        if part.size == 1:
+            return ""
+        name = self.name(part)
+        return f"({name})" if "+" in name else name or str(part.size)
 
 
 def _state(analysis: Analysis, call: Call, axis: Expression | None) -> str:

@@ -15,6 +15,18 @@ def canonical(axes) -> list[tuple]:
     return [_terms(axis, numbers) for axis in axes]
 
 
+def has_factor_of_size_1(forms) -> bool:
+    """Whether an atom of size 1 stands in a product in one of the canonical forms."""
+    stack, found = [term for form in forms for term in form], False
+    while stack and not found:
+        kind, *rest = stack.pop()
+        if kind == "product":
+            head, tail = rest
+            found = any(f[0] == "atom" and f[-1] == 1 for f in (head, *tail))
+            stack.extend(tail)
+    return found
+
+
 def _terms(axis, numbers) -> tuple:
     if isinstance(axis, Fixed):
         return (("fixed", axis.size),)

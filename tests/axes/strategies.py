@@ -28,10 +28,11 @@ class World:
 
     Args:
         system: What to build. Nothing is tied before `tie`.
+        unifier: Ties it; a new one by default.
     """
 
-    def __init__(self, system: System):
-        self.unifier = Unifier()
+    def __init__(self, system: System, unifier: Unifier | None = None):
+        self.unifier = Unifier() if unifier is None else unifier
         self.atoms = [
             self.unifier.atom(size, f"atom{number}")
             for number, size in enumerate(system.sizes)

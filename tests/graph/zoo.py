@@ -21,6 +21,9 @@ def randomize(model, seed=0):
     for variable in model.weights:
         if "float" in variable.dtype:
             variable.assign(generator.uniform(0.1, 0.9, variable.shape))
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()
     return model
 
 
@@ -35,7 +38,9 @@ def random_inputs(model, seed=0, batch=3):
             return generator.integers(0, 4, shape).astype(tensor.dtype)
         return generator.normal(size=shape).astype("float32")
 
-    return keras.tree.map_structure(sample, model.input)
+    structure = model.inputs if isinstance(model, keras.Sequential) else model.input
+    data = keras.tree.map_structure(sample, structure)
+    return data[0] if isinstance(model, keras.Sequential) else data
 
 
 def results(model, inputs=None, **kwargs):
@@ -56,6 +61,9 @@ class Registered(layers.Layer):
 
     def call(self, x):
         return x * self.scale * self.factor
+
+    def compute_output_shape(self, shape):
+        return shape
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
@@ -317,7 +325,9 @@ def masks():
     tokens = keras.Input((6,), dtype="int32")
     x = layers.Embedding(5, 4, mask_zero=True)(tokens)
     x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)
-    return keras.Model(tokens, layers.GlobalAveragePooling1D()(layers.GRU(2)(x)[:, None]))
+    return keras.Model(
+        tokens, layers.GlobalAveragePooling1D()(layers.GRU(2)(x)[:, None])
+    )
 
 
 @entry
@@ -391,7 +401,9 @@ def regularized():
         kernel_initializer=keras.initializers.HeNormal(seed=3),
         activity_regularizer="l1",
     )(inputs)
-    return keras.Model(inputs, layers.Dense(2, kernel_regularizer=LocalRegularizer())(x))
+    return keras.Model(
+        inputs, layers.Dense(2, kernel_regularizer=LocalRegularizer())(x)
+    )
 
 
 @entry

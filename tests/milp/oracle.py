@@ -104,9 +104,7 @@ def systems(draw, utilities=None) -> SizeSystem:
 
     def expr(max_terms=2):
         chosen = draw(
-            st.lists(
-                st.sampled_from(keys), min_size=1, max_size=max_terms, unique=True
-            )
+            st.lists(st.sampled_from(keys), min_size=1, max_size=max_terms, unique=True)
         )
         terms = {key: draw(st.sampled_from([1, 1, 1, 2, 3])) for key in chosen}
         return Linear(terms, draw(st.sampled_from([0, 0, 0, 1, 2])))

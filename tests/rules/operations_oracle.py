@@ -110,7 +110,7 @@ def describe(node: Node, rng: np.random.Generator | None = None) -> Described:
         unifier,
         cls,
         "op",
-        node.operation.get_config(),
+        _config(node),
         {},
         map_leaves(with_axes, tuple(node.args)),
         map_leaves(with_axes, dict(node.kwargs)),
@@ -118,6 +118,14 @@ def describe(node: Node, rng: np.random.Generator | None = None) -> Described:
     )
     relation = find_rule(cls, is_operation=True)(call)
     return Described(node, unifier, tensors, relation)
+
+
+def _config(node: Node) -> dict:
+    """Settings; none for an operation whose settings Keras cannot write."""
+    try:
+        return node.operation.get_config()
+    except NotImplementedError:
+        return {}
 
 
 def check(described: Described, rng: np.random.Generator) -> None:
@@ -138,7 +146,9 @@ def check(described: Described, rng: np.random.Generator) -> None:
 def _axis(unifier: Unifier, size: int | None, rng) -> Expression:
     if size is None:
         return Fixed(None)
-    form = "atom" if rng is None or size == 1 else rng.choice(["atom", "sum", "product"])
+    form = (
+        "atom" if rng is None or size == 1 else rng.choice(["atom", "sum", "product"])
+    )
     if form == "sum":
         first = int(rng.integers(1, size))
         return total((unifier.atom(first), unifier.atom(size - first)))
@@ -151,13 +161,15 @@ def _axis(unifier: Unifier, size: int | None, rng) -> Expression:
 
 
 def _choose(described: Described, rng: np.random.Generator) -> dict:
-    """Keeps some neurons of every atom, and adds some; none where sizes are tied."""
+    """Keeps some neurons of every atom and adds some, as far as sizes are not tied."""
     relation, resolve = described.relation, described.unifier.resolve
     axes = [axis for t in (*described.tensors, *relation.outputs) for axis in t.axes]
     for leaf in leaves((relation.config, relation.arguments)):
         axes += [leaf.axis] if isinstance(leaf, SizeOf) else getattr(leaf, "axes", ())
     atoms = {atom for axis in axes for atom in resolve(axis).atoms}
-    tied = {a for group in relation.equal for axis in group for a in resolve(axis).atoms}
+    tied = {
+        a for group in relation.equal for axis in group for a in resolve(axis).atoms
+    }
     counts: dict[int, int] = {}
     keep = {}
     for atom in sorted(atoms, key=lambda atom: atom.serial):
@@ -169,7 +181,8 @@ def _choose(described: Described, rng: np.random.Generator) -> dict:
         keep[atom] = np.concatenate([kept, np.full(num_new, -1, dtype=int)])
     sizes = {atom: len(kept) for atom, kept in keep.items()}
     for group in relation.equal:
-        assert len({size_of(resolve(axis), sizes) for axis in group}) == 1
+        if len({size_of(resolve(axis), sizes) for axis in group}) > 1:
+            return {atom: kept for atom, kept in keep.items() if atom not in tied}
     return keep
 
 
@@ -182,7 +195,7 @@ def _compare(described: Described, keep: dict, rng, has_equal_values: bool) -> N
     ]
     old_outputs = _run(node, {}, {}, old_inputs)
     config, arguments = (
-        map_leaves(lambda leaf: _value(described, leaf, keep), part)
+        map_leaves(lambda leaf: fill_in(described, leaf, keep), part)
         for part in (relation.config, relation.arguments)
     )
     new_outputs = _run(node, config, arguments, new_inputs)
@@ -227,7 +240,7 @@ def _gather(values: np.ndarray, indices, rng) -> np.ndarray:
     return result
 
 
-def _value(described: Described, leaf: Any, keep: dict) -> Any:
+def fill_in(described: Described, leaf: Any, keep: dict) -> Any:
     """Replaces a placeholder in a setting or argument."""
     sizes = {atom: len(kept) for atom, kept in keep.items()}
     resolve = described.unifier.resolve
