@@ -37,26 +37,22 @@ from keras_nas.surgery import (
 __version__ = "0.1.0"
 
 __all__ = [
-    # verbs
-    "resize",
-    "resize_inputs",
-    "plan",
-    "near",
-    # looking
-    "explain",
-    "summary",
-    "verify",
-    # values
     "Graph",
-    "OutputCheck",
-    "Plan",
-    "Verification",
-    # errors
     "InfeasibleError",
     "InternalError",
     "InvalidRequestError",
     "KerasNasError",
+    "OutputCheck",
+    "Plan",
     "SolverError",
     "UnknownLayerError",
     "UnsupportedModelError",
+    "Verification",
+    "explain",
+    "near",
+    "plan",
+    "resize",
+    "resize_inputs",
+    "summary",
+    "verify",
 ]

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import keras
-import keras_nas as kn
 import numpy as np
 from keras import layers
-from keras_nas.axes import index_of
+
+import keras_nas as kn
+from keras_nas.axes import Expression, index_of
 from keras_nas.graph import Analysis, analyze
 
 SIZED = (layers.Dense, layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -85,13 +86,29 @@ class Subject:
         }
 
     def sample(self, count: int, salt: str) -> list[str]:
-        """Returns some layers: one of each class first, always the same ones."""
-        order = np.random.default_rng(_number(salt)).permutation(list(self.sized))
-        first = {self.sized[path]: path for path in reversed(order)}
-        return list(dict.fromkeys([*first.values(), *order]))[:count]
+        """Returns some layers that can change, always the same ones.
 
-    def size(self, path: str) -> int:
-        return self.analysis.channel_of(self.analysis.output_of(path)).size
+        One of each class comes first. A layer that only Flatten or an activation
+        stands between and the output of the model cannot change.
+        """
+        output = self.analysis.axes_of(self.analysis.flat.outputs[0])[-1]
+        free = [
+            path
+            for path in self.sized
+            if path == self.output_path or not self.axis(path).atoms & output.atoms
+        ]
+        np.random.default_rng(_number(salt)).shuffle(free)
+        first = {self.sized[path]: path for path in reversed(free)}
+        return list(dict.fromkeys([*first.values(), *free]))[:count]
+
+    @property
+    def output_path(self) -> str:
+        (ref,) = self.analysis.flat.outputs
+        return ref.vertex
+
+    def axis(self, path: str) -> Expression:
+        return self.analysis.channel_of(self.analysis.output_of(path))
+
 
 
 def run(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
@@ -148,7 +165,7 @@ def check_requests(subject: Subject, paths: list[str]) -> Requests:
 
 def smaller_and_larger(subject: Subject, path: str) -> tuple[int, ...]:
     """Returns two sizes for a layer, always the same ones."""
-    generator, size = np.random.default_rng(_number(path)), subject.size(path)
+    generator, size = np.random.default_rng(_number(path)), subject.axis(path).size
     larger = size + int(generator.integers(1, size // 2 + 2))
     smaller = int(generator.integers(max(1, size // 3), max(2, size)))
     return (smaller, larger) if smaller < size else (larger,)
@@ -216,6 +233,8 @@ def check_dead(subject: Subject, path: str) -> float | None:
     variables = list(_kill(subject, wish))
     try:
         before = run(subject.model, subject.inputs)
+        mattered = not np.array_equal(before, subject.outputs)
+        assert mattered or path == subject.output_path
         plan = kn.plan(subject.model, path, size, importance=_alive(subject, wish))
         model = plan.apply()
         _check_size(model, path, size)
@@ -223,7 +242,7 @@ def check_dead(subject: Subject, path: str) -> float | None:
     finally:
         for variable, value in variables:
             variable.assign(value)
-    columns = plan.keep[_output_path(subject)]
+    columns = plan.keep[subject.output_path]
     error = relative_error(after, before[:, columns])
     assert error <= TOLERANCE, f"{path} shrinks: outputs differ by {error:.1e}"
     return error
@@ -231,7 +250,7 @@ def check_dead(subject: Subject, path: str) -> float | None:
 
 def _kill(subject: Subject, plan: kn.Plan) -> Iterator[tuple[object, np.ndarray]]:
     """Zeroes the weights that read neurons a plan drops; yields the old values."""
-    analysis = subject.analysis
+    analysis = plan.analysis
     for key, relation in analysis.parts.items():
         for name, axes in relation.weights.items():
             if not axes.reads or len(axes.blocks) > 1:
@@ -262,18 +281,13 @@ def _alive(subject: Subject, plan: kn.Plan) -> dict[str, np.ndarray]:
     return importance
 
 
-def _dropped(axis, plan: kn.Plan) -> np.ndarray:
+def _dropped(axis: Expression, plan: kn.Plan) -> np.ndarray:
     return np.setdiff1d(np.arange(axis.size), index_of(axis, plan.atom_keep))
 
 
 def _old_columns(subject: Subject, plan: kn.Plan) -> np.ndarray:
     """Returns where the old logits are among the new ones."""
-    return np.flatnonzero(plan.keep[_output_path(subject)] >= 0)
-
-
-def _output_path(subject: Subject) -> str:
-    (ref,) = subject.analysis.flat.outputs
-    return ref.vertex
+    return np.flatnonzero(plan.keep[subject.output_path] >= 0)
 
 
 def _check_size(model: keras.Model, path: str, size: int) -> None:

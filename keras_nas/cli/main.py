@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_demo(options: argparse.Namespace) -> None:
-    from keras_nas.cli.demo import run_demo
+    from keras_nas.demo import run_demo
 
     run_demo(options.epochs, options.seed)
 

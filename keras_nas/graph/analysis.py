@@ -2,8 +2,9 @@
 
 Every call asks the rule of its class how the axes of its inputs, outputs, weights and
 settings are tied. Calls of one shared layer, and the same place inside a nested model
-that is called twice, have one set of weights and settings, so those are tied as well.
-What has no rule is frozen, and the reason kept.
+that is called twice, have one set of weights and settings, so those are tied as well;
+and so are the two roles of a variable that two layers share, or that an operation
+uses directly. What has no rule is frozen, and the reason kept.
 
 The pass is linear in the number of calls, whatever the graph, and ends.
 """
@@ -14,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_nas.axes import Expression, Unifier
+from keras_nas.axes import Expression, Fixed, Unifier
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.structure import Graph, Part, TensorRef
+from keras_nas.graph.structure import Graph, Part, TensorRef, VariableRef
+from keras_nas.graph.weight import Weight
 from keras_nas.rules import (
     AxisTensor,
     Computed,
@@ -25,6 +27,7 @@ from keras_nas.rules import (
     SizeOf,
     Sliced,
     Undescribed,
+    WeightAxes,
     find_rule,
     leaves,
     map_leaves,
@@ -47,6 +50,7 @@ class Analysis:
             weights and settings that all its calls share.
         homes: Vertex of a body -> relation of its first call, which speaks for the
             arguments that all expansions of a nested model share.
+        variables: Axes of each variable, by the identity of its `Weight`.
         frozen: Path of a call that no rule describes -> why.
     """
 
@@ -56,6 +60,7 @@ class Analysis:
     relations: dict[str, Relation] = field(default_factory=dict)
     parts: dict[str, Relation] = field(default_factory=dict)
     homes: dict[tuple[str, str], Relation] = field(default_factory=dict)
+    variables: dict[int, WeightAxes] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
 
     def resolve(self, axis: Expression) -> Expression:
@@ -91,18 +96,23 @@ class Analysis:
 def analyze(graph: Graph) -> Analysis:
     """Finds the axes of a graph. Touches no weights and changes nothing."""
     analysis = Analysis(flatten(graph), Unifier())
+    used_directly: dict[int, AxisTensor] = {}
     for call in analysis.flat.calls:
-        relation = _relation(analysis, call)
+        relation = _relation(analysis, graph, call, used_directly)
         analysis.relations[call.path] = relation
         for number, tensor in enumerate(relation.outputs):
             analysis.tensors[TensorRef(call.path, number)] = tensor
         _share(analysis, call, relation)
+    for weight, tensor in used_directly.items():
+        _tie_use(analysis, analysis.variables.get(weight), tensor)
     return analysis
 
 
-def _relation(analysis: Analysis, call: Call) -> Relation:
+def _relation(
+    analysis: Analysis, graph: Graph, call: Call, used_directly: dict[int, AxisTensor]
+) -> Relation:
     """Asks the rule of a call; freezes what the call touches if it has none."""
-    rule_call = _rule_call(analysis, call)
+    rule_call = _rule_call(analysis, graph, call, used_directly)
     rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
     try:
         if rule is None:
@@ -117,9 +127,19 @@ def _relation(analysis: Analysis, call: Call) -> Relation:
     return relation
 
 
-def _rule_call(analysis: Analysis, call: Call) -> RuleCall:
+def _rule_call(
+    analysis: Analysis, graph: Graph, call: Call, used_directly: dict[int, AxisTensor]
+) -> RuleCall:
     def with_axes(leaf: Any) -> Any:
-        return analysis.tensors[leaf] if isinstance(leaf, TensorRef) else leaf
+        if isinstance(leaf, TensorRef):
+            return analysis.tensors[leaf]
+        if isinstance(leaf, VariableRef):
+            leaf = graph.parts[leaf.part].weights[leaf.index]
+        if isinstance(leaf, Weight):
+            if id(leaf) not in used_directly:
+                used_directly[id(leaf)] = _fresh_axes(analysis.unifier, leaf)
+            return used_directly[id(leaf)]
+        return leaf
 
     return RuleCall(
         analysis.unifier,
@@ -166,9 +186,15 @@ def _frozen(call: RuleCall, reason: str) -> Relation:
 
 def _share(analysis: Analysis, call: Call, relation: Relation) -> None:
     """Ties a call to earlier calls with the same weights, settings or arguments."""
+    _share_variables(analysis, call, relation)
     first = analysis.parts.setdefault(call.part.key, relation)
     if first is not relation:
-        _tie(analysis.unifier, _shared_axes(first), _shared_axes(relation), call.path)
+        _tie(
+            analysis.unifier,
+            _leaf_axes(first.config),
+            _leaf_axes(relation.config),
+            call.path,
+        )
     first = analysis.homes.setdefault(call.home, relation)
     if first is not relation:
         _tie(
@@ -179,6 +205,40 @@ def _share(analysis: Analysis, call: Call, relation: Relation) -> None:
         )
 
 
+def _fresh_axes(unifier: Unifier, weight: Weight) -> AxisTensor:
+    """Axes of a variable that an operation uses; tied to its owner's at the end."""
+    axes = (Fixed(1) if n == 1 else unifier.atom(n, weight.name) for n in weight.shape)
+    return AxisTensor(tuple(axes))
+
+
+def _tie_use(
+    analysis: Analysis, owner: WeightAxes | None, tensor: AxisTensor
+) -> None:
+    """Ties a variable that is used directly to the axes that its layer gives it."""
+    reason = "it is an axis of a variable that an operation uses directly"
+    if owner is not None and len(owner.blocks) == 1:
+        for axis, used in zip(owner.blocks[0], tensor.axes, strict=True):
+            analysis.unifier.unify(axis, used, reason)
+        return
+    for axis in (*tensor.axes, *(owner.all_axes if owner is not None else ())):
+        analysis.unifier.freeze(axis, reason)
+
+
+def _share_variables(analysis: Analysis, call: Call, relation: Relation) -> None:
+    """Ties the axes that several layers give to one variable."""
+    for weight in call.part.weights:
+        axes = relation.weights.get(weight.name)
+        if axes is None:
+            continue
+        first = analysis.variables.setdefault(id(weight), axes)
+        if first is not axes:
+            if len(first.blocks) == len(axes.blocks):
+                _tie(analysis.unifier, first.all_axes, axes.all_axes, call.path)
+            else:
+                for axis in (*first.all_axes, *axes.all_axes):
+                    analysis.unifier.freeze(axis, f"'{call.path}' shares a weight")
+
+
 def _tie(unifier: Unifier, left, right, path: str) -> None:
     for a, b in zip(left, right, strict=True):
         if a.size == b.size:
@@ -186,13 +246,6 @@ def _tie(unifier: Unifier, left, right, path: str) -> None:
         else:
             for axis in (a, b):
                 unifier.freeze(axis, f"'{path}' is called on different shapes")
-
-
-def _shared_axes(relation: Relation) -> list[Expression]:
-    axes = _leaf_axes(relation.config)
-    for name in sorted(relation.weights):
-        axes.extend(relation.weights[name].all_axes)
-    return axes
 
 
 def _leaf_axes(value: Mapping[str, Any]) -> list[Expression]:

@@ -165,9 +165,7 @@ def own_memory(value: Any) -> Any:
 
 def share_layer(layer: Any, old: Any, new: Any) -> None:
     """Makes a layer, but not what is inside it, use ``new`` where it used ``old``."""
-    for name, value in list(vars(layer).items()):
-        if value is old:
-            vars(layer)[name] = new
+    _replace_attribute(layer, old, new)
     layer._layers[:] = [new if inner is old else inner for inner in layer._layers]
     ids = layer._tracker.stored_ids["layers"]
     ids.discard(id(old))
@@ -177,9 +175,7 @@ def share_layer(layer: Any, old: Any, new: Any) -> None:
 def share_variable(layer: Any, old: Any, new: Any) -> None:
     """Makes a layer and its sub-layers use ``new`` wherever they used ``old``."""
     for owner in layer._flatten_layers():
-        for name, value in list(vars(owner).items()):
-            if value is old:
-                vars(owner)[name] = new
+        _replace_attribute(owner, old, new)
         for store in (owner._trainable_variables, owner._non_trainable_variables):
             for position, variable in enumerate(store):
                 if variable is old:
@@ -188,6 +184,16 @@ def share_variable(layer: Any, old: Any, new: Any) -> None:
             if id(old) in ids:
                 ids.remove(id(old))
                 ids.add(id(new))
+
+
+def _replace_attribute(owner: Any, old: Any, new: Any) -> None:
+    """Replaces an object among the attributes; PyTorch keeps some in dicts of them."""
+    attributes = vars(owner)
+    dicts = [value for value in attributes.values() if type(value) is dict]
+    for holder in [attributes, *dicts]:
+        for name, value in list(holder.items()):
+            if value is old:
+                holder[name] = new
 
 
 # --- flags ---------------------------------------------------------------------------
@@ -281,7 +287,8 @@ def copy_layer(layer: Any) -> Any:
         memo[id(seed)] = object.__new__(type(seed))
         memo[id(seed.backend)] = seed.backend
     for variable in layer.variables:
-        memo[id(variable)] = _copy_variable(variable)
+        new = memo[id(variable)] = _copy_variable(variable)
+        memo[id(variable._value)] = new._value
     with tracking.DotNotTrackScope():  # What is tracked is copied with the rest.
         for owner in layers + seeds:
             for name, value in vars(owner).items():

@@ -78,6 +78,8 @@ class _Stages:
         self.lines: dict[Stage, list] = {}
 
     def run(self) -> list[int]:
+        if self.task.accept_incumbent:
+            self._find_any()
         if self.problem.nears:
             self._stage(Stage.DEVIATION)
             if self.done[Stage.DEVIATION] > 0:
@@ -88,6 +90,13 @@ class _Stages:
                 break
             self._stage(stage)
         return self.centre
+
+    def _find_any(self) -> None:
+        """Finds sizes that satisfy the rows, to have some at the time limit."""
+        form = Formulation(self.objectives, self.centre, None, {})
+        form.set_linear_objective((), 1)
+        run = solvers.attach(self.task.solver, form.model)
+        self._note(run_once(run, form, self.task))
 
     def _settle_nears(self) -> None:
         """Turns near requests into equalities where their values are known now.

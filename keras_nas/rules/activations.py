@@ -7,10 +7,36 @@ from keras_nas.rules.call import RuleCall
 from keras_nas.rules.relation import AxisTensor, Undescribed
 
 ELEMENTWISE = frozenset(
-    """celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh
-    leaky_relu linear log_sigmoid mish relu relu6 selu sigmoid silu soft_shrink softplus
-    softsign sparse_plus sparse_sigmoid squareplus swish tanh tanh_shrink threshold
-    """.split()
+    (
+        "celu",
+        "elu",
+        "exponential",
+        "gelu",
+        "hard_shrink",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_swish",
+        "hard_tanh",
+        "leaky_relu",
+        "linear",
+        "log_sigmoid",
+        "mish",
+        "relu",
+        "relu6",
+        "selu",
+        "sigmoid",
+        "silu",
+        "soft_shrink",
+        "softplus",
+        "softsign",
+        "sparse_plus",
+        "sparse_sigmoid",
+        "squareplus",
+        "swish",
+        "tanh",
+        "tanh_shrink",
+        "threshold",
+    )
 )
 
 MIXING = frozenset(("softmax", "log_softmax", "sparsemax"))

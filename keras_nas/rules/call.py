@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import keras
@@ -162,7 +162,7 @@ class RuleCall:
         return Relation(outputs=(tensor,) * len(self.output_shapes), **parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def positional_names(cls: type) -> tuple[str, ...]:
     """Names of the positional arguments of ``cls.call``, without ``self``."""
     kinds = (

@@ -101,7 +101,9 @@ def _per_neuron(
         for name, new in _NEW_VALUES.items()
         if name in call.weights
     }
-    weights.update({name: WeightAxes(((),)) for name in scalars if name in call.weights})
+    weights.update(
+        {name: WeightAxes(((),)) for name in scalars if name in call.weights}
+    )
     sentence = "its statistics are taken over all of them"
     channel = axes[-1] - call.x.rank if len(axes) == 1 else -1
     return Relation(

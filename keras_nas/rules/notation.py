@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from math import prod
 
 from keras_nas.axes import Expression, Fixed, product
@@ -101,7 +101,7 @@ def describe(
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(pattern: str) -> tuple[Token, ...]:
     """Splits ``"b * (c m)"`` into ``(("b",), ("*",), ("c", "m"))``."""
     return tuple(tuple(token.strip("()").split()) for token in _TOKEN.findall(pattern))
@@ -158,9 +158,7 @@ class _Match:
 
     def read_input(self, tensor: AxisTensor, tokens: tuple[Token, ...]) -> None:
         passed = []
-        for axis, token in zip(
-            tensor.axes, _expand(tokens, tensor.rank), strict=True
-        ):
+        for axis, token in zip(tensor.axes, _expand(tokens, tensor.rank), strict=True):
             if token == PASS:
                 passed.append(axis)
             elif token == FIX:
@@ -183,7 +181,9 @@ class _Match:
             if token == PASS:
                 axes.append(next(passed))
             elif token == FIX:
-                axes.append(self.call.fixed(size, f"spatial axis of '{self.call.name}'"))
+                axes.append(
+                    self.call.fixed(size, f"spatial axis of '{self.call.name}'")
+                )
             else:
                 self._own_widths(token, size)
                 axes.append(self.axis(token))
@@ -247,5 +247,7 @@ class _Match:
         sizes = [int(n) if n.isdigit() else self.sizes.get(n) for n in token]
         known = prod(size for size in sizes if size is not None)
         if sizes.count(None) > 1 or axis.size is None or axis.size % known:
-            raise Undescribed(f"its axis of size {axis.size} is not {' x '.join(token)}")
+            raise Undescribed(
+                f"its axis of size {axis.size} is not {' x '.join(token)}"
+            )
         return [axis.size // known if size is None else size for size in sizes]

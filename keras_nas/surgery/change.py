@@ -78,14 +78,13 @@ class _Change:
         self.keep = keep
         self.sizes = {atom: len(index) for atom, index in keep.items()}
         self.options = options
+        # A variable that several layers share must stay one.
+        self.weights: dict[int, Weight] = {}
 
     def part(self, part: Part, relation: Relation) -> Part:
         config = self._values(relation.config)
         weights = tuple(
-            self._weight(part, weight, relation.weights[weight.name])
-            if weight.name in relation.weights
-            else weight
-            for weight in part.weights
+            self._shared_weight(part, weight, relation) for weight in part.weights
         )
         if not config and all(
             new is old for new, old in zip(weights, part.weights, strict=True)
@@ -108,6 +107,14 @@ class _Change:
         if outputs != vertex.outputs:
             vertex = replace(vertex, outputs=outputs)
         return vertex
+
+    def _shared_weight(self, part: Part, weight: Weight, relation: Relation) -> Weight:
+        axes = relation.weights.get(weight.name)
+        if axes is None:
+            return weight
+        if id(weight) not in self.weights:
+            self.weights[id(weight)] = self._weight(part, weight, axes)
+        return self.weights[id(weight)]
 
     def _weight(self, part: Part, weight: Weight, axes: WeightAxes) -> Weight:
         blocks = block_indices(axes, self.analysis.resolve, self.keep)

@@ -56,7 +56,9 @@ def _reasons(problem: Problem, request: Request) -> Iterator[str]:
     tied = tied_layers(problem, axis, request.path)
     if tied:
         yield f"it shares neurons with {_listed(map(repr, tied))}"
-    locks = {problem.locks[a]: None for a in _related(problem, axis) & problem.locks.keys()}
+    locks = {
+        problem.locks[a]: None for a in _related(problem, axis) & problem.locks.keys()
+    }
     if locks:
         yield _listed(locks)
     for path, relation in problem.analysis.relations.items():
@@ -71,7 +73,9 @@ def _reasons(problem: Problem, request: Request) -> Iterator[str]:
             yield f"'{name}' is bound to {tuple(bound)}"
     if problem.options.multiple_of is not None:
         yield f"sizes must be multiples of {problem.options.multiple_of!r}"
-    others = [o for o in problem.requests if o is not request and o.axis.atoms & axis.atoms]
+    others = [
+        o for o in problem.requests if o is not request and o.axis.atoms & axis.atoms
+    ]
     if others:
         yield f"{_listed(repr(o.key) for o in others)} asks for neurons of it, too"
 
@@ -92,9 +96,11 @@ def _advice(problem: Problem, blamed: list[Request], nearest: Mapping[Any, Any])
         if sizes is not None:
             sizes = sizes if isinstance(sizes, tuple) else (sizes,)
             offers.append(f"{' or '.join(map(str, sizes))} for {request.key!r}")
-    releases = " or release it with `free_outputs=True`" if _blames_output(
-        problem, blamed
-    ) else ""
+    releases = (
+        " or release it with `free_outputs=True`"
+        if _blames_output(problem, blamed)
+        else ""
+    )
     if offers:
         return (
             f"The nearest sizes that work: {', '.join(offers)}. Ask for one of them, "

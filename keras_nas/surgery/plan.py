@@ -15,6 +15,7 @@ from keras_nas.milp import Status
 from keras_nas.surgery.change import change_graph
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
+from keras_nas.surgery.plan_table import plan_table
 from keras_nas.surgery.requests import Request
 
 
@@ -110,7 +111,7 @@ class Plan:
 
     @cached_property
     def input_sizes(self) -> Mapping[str, list[int | None]]:
-        """Vertex name -> new size of the channel axis of each tensor it is called on."""
+        """Vertex name -> new size of the channel axis of each of its inputs."""
         keys = [call.path for call in self.analysis.flat.calls]
         return Lookup(self.names, keys, self._sizes_of_inputs)
 
@@ -153,9 +154,14 @@ class Plan:
         return bool((index < 0).any())
 
     def __str__(self) -> str:
-        from keras_nas.surgery.report import plan_table
-
-        return plan_table(self)
+        return plan_table(
+            self.graph,
+            self.analysis,
+            self.names,
+            self.requests,
+            self.keep,
+            self.notes,
+        )
 
     def __repr__(self) -> str:
         return str(self)

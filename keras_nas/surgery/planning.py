@@ -68,9 +68,7 @@ def _plan(problem: Problem) -> Plan:
     )
 
 
-def _solve(
-    problem: Problem, requests: Sequence[Request]
-) -> tuple[BoundSystem, Sizes]:
+def _solve(problem: Problem, requests: Sequence[Request]) -> tuple[BoundSystem, Sizes]:
     """Solves with either end of a product free, whichever serves the requests best."""
     best, best_missed = None, float("inf")
     for bound in _variants(problem, requests):

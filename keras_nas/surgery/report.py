@@ -1,10 +1,8 @@
-"""What a person reads: the table of a plan, the summary of a model, explanations."""
+"""What a person reads about a model: its summary, and what ties a layer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-import numpy as np
 
 from keras_nas.axes import (
     Atom,
@@ -17,39 +15,9 @@ from keras_nas.axes import (
 from keras_nas.graph import Analysis, Call, Graph, analyze
 from keras_nas.importance import sized_layers
 from keras_nas.surgery.names import Names
-from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.tables import table
 
 _MAX_LISTED = 6
-
-
-def plan_table(plan: Plan) -> str:
-    """Returns the table of the layers that change, and the notes."""
-    if plan.is_empty:
-        return "Nothing changes."
-    sized = sized_layers(plan.graph, plan.analysis)
-    wanted = {request.path for request in plan.requests}
-    rows, followers = [], 0
-    for key in plan.keep:
-        path = key[0] if isinstance(key, tuple) else key
-        index = plan.keep[key]
-        old = plan.old_sizes[key]
-        if np.array_equal(index, np.arange(old)):
-            continue
-        if path not in sized and path not in wanted:
-            followers += 1
-            continue
-        new = int((index < 0).sum())
-        kept = len(index) - new
-        name = f"{path} ({key[1]})" if isinstance(key, tuple) else path
-        rows.append((name, old, len(index), kept, old - kept, new, _why(plan, key)))
-    text = table(("layer", "old", "new", "kept", "dropped", "added", "why"), rows)
-    if followers:
-        text += f"\n{_count(followers, 'further vertex follows', 'further vertices follow')}."
-    if plan.exact:
-        return f"{text}\nExact: the same function on the neurons that are kept."
-    notes = "\n".join(f"- {note}" for note in _shortened(plan.notes))
-    return f"{text}\nNot exact:\n{notes}"
 
 
 def summary(graph: Graph) -> str:
@@ -114,7 +82,9 @@ def form(axis: Expression, names: dict[Atom, str] | None = None) -> str:
         return f"{axis.size} fixed"
     if isinstance(axis, Atom):
         label = axis.label or "filler"
-        return f"{axis.size} of {label}" if not axis.is_filler else f"{axis.size} filler"
+        return (
+            f"{axis.size} of {label}" if not axis.is_filler else f"{axis.size} filler"
+        )
     if isinstance(axis, Sum):
         parts = axis.parts
         shown = [form(part) for part in parts[:_MAX_LISTED]]
@@ -234,32 +204,6 @@ def _summary_end(graph: Graph, analysis: Analysis) -> str:
         listed = _listed(map(repr, analysis.frozen), "")
         return f"{text}; frozen: {listed}."
     return f"{text}; nothing is frozen."
-
-
-def _why(plan: Plan, key) -> str:
-    path = key[0] if isinstance(key, tuple) else key
-    axis = plan.names.width(path, key[1] if isinstance(key, tuple) else None)
-    for request in plan.requests:
-        if request.path == path and request.axis == axis:
-            return "asked for"
-    for request in plan.requests:
-        if axis == request.axis:
-            return f"same neurons as '{request.path}'"
-    for request in plan.requests:
-        if axis.atoms & request.axis.atoms:
-            return f"shares neurons with '{request.path}'"
-    return "makes the sizes fit"
-
-
-def _shortened(notes: tuple[str, ...]) -> list[str]:
-    shown = list(notes[:_MAX_LISTED])
-    if len(notes) > _MAX_LISTED:
-        shown.append(f"{len(notes) - _MAX_LISTED} more of this kind (see `plan.notes`)")
-    return shown
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def _clip(text: str, width: int = 40) -> str:

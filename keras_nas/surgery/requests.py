@@ -19,7 +19,7 @@ RequestKey = Hashable
 
 
 @dataclass(frozen=True)
-class near:  # noqa: N801 - a word in a request, read like a function
+class near:
     """Asks for the closest size that is possible instead of exactly this one.
 
     The sum of ``abs(size - wanted) / wanted`` over all near requests is minimised. Of
@@ -152,8 +152,10 @@ def _read_request(names: Names, key: RequestKey, value: Any) -> Request:
 def _read_key(key: RequestKey) -> tuple[str, str | None]:
     if isinstance(key, str):
         return key, None
-    if isinstance(key, tuple) and len(key) == 2 and all(
-        isinstance(part, str) for part in key
+    if (
+        isinstance(key, tuple)
+        and len(key) == 2
+        and all(isinstance(part, str) for part in key)
     ):
         return key
     raise UnknownLayerError(
@@ -171,9 +173,7 @@ def _read_size(value: Any, what: str) -> tuple[int, bool]:
     return check_size(value, what), False
 
 
-def _check_twice(
-    analysis: Analysis, earlier: list[Request], request: Request
-) -> None:
+def _check_twice(analysis: Analysis, earlier: list[Request], request: Request) -> None:
     """Refuses two exact sizes for one axis, such as both calls of a shared layer."""
     for other in earlier:
         if (

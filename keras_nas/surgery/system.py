@@ -82,7 +82,9 @@ class Problem:
                 yield ref.vertex, axis
 
     def _find_importance_axis(self, key) -> tuple[str, Expression]:
-        name, axis_name = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+        name, axis_name = (
+            key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+        )
         path = self.names.find(name)
         return path, self.names.width(path, axis_name)
 

@@ -17,7 +17,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for number in range(len(header))
     ]
     lines = ["  ".join(_pad(row, widths, numeric)).rstrip() for row in cells]
-    rule = "  ".join("-" * width for width in widths[:-1]) + "  " + "-" * len(header[-1])
+    rule = (
+        "  ".join("-" * width for width in widths[:-1]) + "  " + "-" * len(header[-1])
+    )
     return "\n".join([lines[0], rule, *lines[1:]])
 
 

@@ -138,10 +138,11 @@ def resize_inputs(
     Example:
         >>> import keras, keras_nas as kn
         >>> inputs = keras.Input((6,))
-        >>> a, b = keras.layers.Dense(4, name="a")(inputs), keras.layers.Dense(5)(inputs)
-        >>> joined = keras.layers.Concatenate(name="joined")([a, b])
+        >>> parts = [keras.layers.Dense(4)(inputs), keras.layers.Dense(5)(inputs)]
+        >>> joined = keras.layers.Concatenate(name="joined")(parts)
         >>> model = keras.Model(inputs, keras.layers.Dense(2)(joined))
-        >>> kn.resize_inputs(model, "joined", [None, 3]).get_layer("joined").output.shape
+        >>> new = kn.resize_inputs(model, "joined", [None, 3])
+        >>> new.get_layer("joined").output.shape
         (None, 7)
 
     Source: ``Δnin!`` of NaiveNASlib.jl.
@@ -202,7 +203,7 @@ def summary(model: Any) -> str:
 
     Example:
         >>> import keras, keras_nas as kn
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="d")])
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
         >>> print(kn.summary(model).splitlines()[-1])
         1 of 1 layers with a width can change; nothing is frozen.
     """
@@ -222,7 +223,8 @@ def explain(model: Any, layer: str) -> str:
 
     Example:
         >>> import keras, keras_nas as kn
-        >>> model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2)])
+        >>> inputs = keras.Input((3,), name="x")
+        >>> model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
         >>> print(kn.explain(model, "x"))
         'x' (InputLayer) has 3 neurons.
         They cannot change: fixed by model input 'x'.

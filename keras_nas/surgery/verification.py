@@ -72,13 +72,20 @@ class Verification:
 
     def __str__(self) -> str:
         rows = [
-            (check.name, f"{check.difference:.3g}", f"{check.scale:.3g}", self._word(check))
+            (
+                check.name,
+                f"{check.difference:.3g}",
+                f"{check.scale:.3g}",
+                self._word(check),
+            )
             for check in self.outputs
         ]
         text = table(("output", "max difference", "max value", "verdict"), rows)
         if self.is_equal or not self.notes:
             return text
-        return "\n".join([text, "Differences must be expected:", *map("- {}".format, self.notes)])
+        return "\n".join(
+            [text, "Differences must be expected:", *map("- {}".format, self.notes)]
+        )
 
     def _word(self, check: OutputCheck) -> str:
         if check.is_equal:
@@ -133,7 +140,9 @@ def _check_same(graph: Graph, plan: Plan) -> None:
     """Refuses a plan for a model with other parts or weight shapes."""
     mine, theirs = _shapes(graph), _shapes(plan.graph)
     if mine != theirs:
-        odd = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
+        odd = sorted(
+            k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)
+        )
         raise InvalidRequestError(
             f"The plan is for another model: {odd[:3]} differ.\n\nMake the plan anew "
             f"for this model. Received: a plan for {plan.graph.body.name!r}"

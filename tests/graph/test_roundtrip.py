@@ -1,5 +1,6 @@
 import sys
 import warnings
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ from zoo import (
     results,
 )
 
-from keras_nas.graph import Graph
+from keras_nas.errors import InternalError
+from keras_nas.graph import Graph, Weight
 
 SAVED_WITHOUT_HELP = sorted(
     set(ZOO)
@@ -84,13 +86,6 @@ def test_outputs_are_equal_when_nothing_is_edited(name):
     new = rebuilt(model)
     inputs = random_inputs(model)
     assert_equal_values(results(model, inputs), results(new, inputs))
-
-
-@pytest.mark.parametrize("name", sorted(ZOO))
-def test_training_outputs_and_losses_are_equal_when_nothing_is_edited(name):
-    model = randomize(ZOO[name]())
-    new = rebuilt(model)
-    inputs = random_inputs(model)
     assert_equal_values(
         results(model, inputs, training=True), results(new, inputs, training=True)
     )
@@ -118,12 +113,6 @@ def test_structure_is_kept_when_nothing_is_edited(name):
     if not isinstance(model, keras.Sequential):
         keras.tree.assert_same_structure(model.input, new.input)
         keras.tree.assert_same_structure(model.output, new.output)
-
-
-@pytest.mark.parametrize("name", sorted(ZOO))
-def test_configs_are_kept_when_nothing_is_edited(name):
-    model = ZOO[name]()
-    new = rebuilt(model)
     for layer, other in zip(model.layers, new.layers, strict=True):
         assert type(layer) is type(other) or isinstance(layer, keras.Model)
         if not isinstance(layer, (keras.Model, Unsaveable)):
@@ -182,12 +171,13 @@ def test_one_set_of_weights_is_kept_when_a_layer_is_shared():
 
 
 def test_a_vocabulary_is_kept_when_it_was_adapted():
-    lookup = layers.StringLookup()
-    lookup.adapt(np.array(["a", "b", "a"]))
-    inputs = keras.Input((2,), dtype="string")
+    lookup = layers.IntegerLookup()
+    lookup.adapt(np.array([7, 9, 7]))
+    inputs = keras.Input((2,), dtype="int64")
     model = keras.Model(inputs, lookup(inputs))
     new = rebuilt(model)
-    data = keras.ops.convert_to_tensor([["a", "b"], ["c", "a"]])
+    data = np.array([[7, 9], [8, 7]])
+    assert results(model, data)[0].tolist() == [[1, 2], [0, 1]]
     assert_equal_values(results(model, data), results(new, data))
 
 
@@ -201,10 +191,6 @@ def test_initializers_are_kept_when_variables_are_born_with_values():
 
 
 def test_a_layer_with_edited_config_and_weights_has_them_when_built():
-    from dataclasses import replace
-
-    from keras_nas.graph import Weight
-
     inputs = keras.Input((4,))
     x = layers.Dense(3, name="a")(inputs)
     model = keras.Model(inputs, layers.Dense(2, name="b")(x))
@@ -238,11 +224,6 @@ def test_a_layer_with_edited_config_and_weights_has_them_when_built():
 
 
 def test_a_wrong_weight_is_an_internal_error_when_built():
-    from dataclasses import replace
-
-    from keras_nas.errors import InternalError
-    from keras_nas.graph import Weight
-
     graph = Graph.from_model(ZOO["sequential"]())
     part = (
         graph.parts["dense"]

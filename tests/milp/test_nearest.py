@@ -20,14 +20,14 @@ def check(system, expr, wanted, solver):
     assert nearest(system, expr, wanted, solver=solver) == (below, above)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(system=systems(), wanted=st.integers(1, 12), factor=st.integers(1, 2))
 def test_nearest_equals_brute_force_with_highs(system, wanted, factor):
     key = system.pieces[-1].key
     check(replace(system, near=()), Linear({key: factor}), wanted, "highs")
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(system=systems(), wanted=st.integers(1, 12))
 @pytest.mark.parametrize("solver", ["glpk", "cbc"])
 def test_nearest_equals_brute_force_with_programs(solver, system, wanted):

@@ -57,19 +57,19 @@ def check_against_brute_force(system, solver) -> None:
         ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(system=systems())
 def test_solve_equals_brute_force_with_highs(system):
     check_against_brute_force(system, "highs")
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(system=systems())
 def test_solve_equals_brute_force_with_glpk(system):
     check_against_brute_force(system, "glpk")
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(system=systems())
 def test_solve_equals_brute_force_with_cbc(system):
     check_against_brute_force(system, "cbc")
@@ -318,3 +318,25 @@ def test_widths_of_a_whole_network_are_halved_at_once(solver):
     answer = solve(SizeSystem(pieces, near=near), solver=solver)
     assert set(answer.kept.values()) == {132}
     assert set(answer.inserted.values()) == {0}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_one_hundred_choices_between_two_multiples_end_fast(solver):
+    pieces = tuple(piece(i, 265, low=1) for i in range(105))
+    system = SizeSystem(
+        pieces,
+        steps=tuple((Linear({p.key: 1}), 8, 265) for p in pieces),
+        near=tuple((Linear({p.key: 1}), 132, 265) for p in pieces),
+    )
+    # 128 and 136 are equally far; the request is for fewer.
+    assert set(sizes_of(system, solver).values()) == {128}
+
+
+def test_a_tie_without_direction_goes_to_more_utility():
+    system = SizeSystem(
+        (piece("a", 12),),
+        bounds=((expr(a=1), None, 16),),
+        steps=((expr(a=1), 8, 8),),
+        near=((expr(a=1), 12, 12),),
+    )
+    assert sizes_of(system) == {"a": 16}

@@ -1,0 +1,97 @@
+"""Time, memory and the Markdown tables that results are written to."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def seconds(function: Callable[[], Any], times: int = 1) -> float:
+    """Returns the shortest time of some calls; what they return is thrown away."""
+    return min(_seconds_once(function) for _ in range(times))
+
+
+def _seconds_once(function: Callable[[], Any]) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    result = function()
+    end = time.perf_counter()
+    del result
+    return end - start
+
+
+def peak_bytes(function: Callable[[], Any]) -> int:
+    """Returns by how much the memory of the process grows while a function runs.
+
+    What the function returns counts; what was there before does not. Linux only.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status_bytes("VmRSS")
+    result = function()
+    after = _status_bytes("VmHWM")
+    del result
+    return after - before
+
+
+def _status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return 1024 * int(line.split()[1])
+    raise KeyError(key)
+
+
+def weight_bytes(model: Any) -> int:
+    """Returns the size of all weights of a model."""
+    return sum(
+        int(variable.numpy().nbytes) if not variable.shape else _num_bytes(variable)
+        for variable in model.weights
+    )
+
+
+def _num_bytes(variable: Any) -> int:
+    count = 1
+    for size in variable.shape:
+        count *= size
+    return count * {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2}.get(
+        variable.dtype, 4
+    )
+
+
+def header(title: str, command: str, text: str) -> str:
+    """Returns the head of a result file: what, by which command, with what."""
+    import keras
+    import tensorflow
+
+    return (
+        f"# {title}\n\n{text}\n\n"
+        f"    {command}\n\n"
+        f"Python {platform.python_version()}, Keras {keras.__version__}, "
+        f"TensorFlow {tensorflow.__version__} ({_num_cores()} CPU cores).\n"
+    )
+
+
+def _num_cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+
+
+def row(cells: Iterable[Any]) -> str:
+    """Returns one row of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Returns a Markdown table with its first column to the left."""
+    rule = ["---", *["---:"] * (len(columns) - 1)]
+    return "\n".join([row(columns), row(rule), *map(row, rows)]) + "\n"

@@ -1,0 +1,81 @@
+"""The table that a plan prints: which layers change, by how much, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_nas.graph import Analysis, Graph
+from keras_nas.importance import sized_layers
+from keras_nas.surgery.names import Names
+from keras_nas.surgery.requests import Request
+from keras_nas.surgery.tables import table
+
+_MAX_NOTES = 6
+
+
+def plan_table(
+    graph: Graph,
+    analysis: Analysis,
+    names: Names,
+    requests: Sequence[Request],
+    keep: Mapping[Any, np.ndarray],
+    notes: Sequence[str],
+) -> str:
+    """Returns the table of the layers that change, and the notes.
+
+    Args:
+        graph: The old graph.
+        analysis: Its axes.
+        names: Its names.
+        requests: What was asked for.
+        keep: ``plan.keep``.
+        notes: ``plan.notes``.
+    """
+    shown = {*sized_layers(graph, analysis), *(request.path for request in requests)}
+    rows, followers = [], 0
+    for key, index in keep.items():
+        path, further = key if isinstance(key, tuple) else (key, None)
+        axis = names.width(path, further)
+        if np.array_equal(index, np.arange(axis.size)):
+            continue
+        if path not in shown:
+            followers += 1
+            continue
+        new = int((index < 0).sum())
+        kept = len(index) - new
+        name = f"{path} ({further})" if further else path
+        why = _why(requests, path, axis)
+        rows.append((name, axis.size, len(index), kept, axis.size - kept, new, why))
+    if not rows and not followers:
+        return "Nothing changes."
+    text = table(("layer", "old", "new", "kept", "dropped", "added", "why"), rows)
+    if followers:
+        words = "vertex follows" if followers == 1 else "vertices follow"
+        text += f"\n{followers} further {words}."
+    if not notes:
+        return f"{text}\nExact: the same function on the neurons that are kept."
+    listed = "\n".join(f"- {note}" for note in _shortened(notes))
+    return f"{text}\nNot exact:\n{listed}"
+
+
+def _why(requests: Sequence[Request], path: str, axis) -> str:
+    for request in requests:
+        if request.path == path and request.axis == axis:
+            return "asked for"
+    for request in requests:
+        if axis == request.axis:
+            return f"same neurons as '{request.path}'"
+    for request in requests:
+        if axis.atoms & request.axis.atoms:
+            return f"shares neurons with '{request.path}'"
+    return "makes the sizes fit"
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    shown = list(notes[:_MAX_NOTES])
+    if len(notes) > _MAX_NOTES:
+        shown.append(f"{len(notes) - _MAX_NOTES} more of this kind (see `plan.notes`)")
+    return shown
