@@ -121,8 +121,8 @@ def _relation(
         _check_weights(call.part, relation)
     except Undescribed as error:
         kind = call.part.cls.__name__
-        reason = f"'{call.path}' ({kind}) is not understood: {error}"
-        analysis.frozen[call.path] = reason
+        reason = f"'{call.path}' ({kind}), which is not understood ({error})"
+        analysis.frozen[call.path] = str(error)
         return _frozen(rule_call, reason)
     return relation
 
@@ -240,6 +240,11 @@ def _share_variables(analysis: Analysis, call: Call, relation: Relation) -> None
 
 
 def _tie(unifier: Unifier, left, right, path: str) -> None:
+    """Makes two lists of axes equal; axes that do not pair up are frozen."""
+    if len(left) != len(right):
+        for axis in (*left, *right):
+            unifier.freeze(axis, f"'{path}' is called on different shapes")
+        return
     for a, b in zip(left, right, strict=True):
         if a.size == b.size:
             unifier.unify(a, b, f"'{path}' is called several times")

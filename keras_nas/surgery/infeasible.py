@@ -90,23 +90,22 @@ def _related(problem: Problem, axis: Expression) -> frozenset:
 
 
 def _advice(problem: Problem, blamed: list[Request], nearest: Mapping[Any, Any]) -> str:
+    release = ""
+    if _blames_output(problem, blamed):
+        release = " Or release the outputs of the model with `free_outputs=True`."
+    present = {request.key: request.axis.size for request in blamed}
+    if all(nearest.get(key) in (None, size) for key, size in present.items()):
+        kept = ", ".join(f"{size} for {key!r}" for key, size in present.items())
+        return f"Only the present size works: {kept}.{release}"
     offers = []
-    for request in blamed:
-        sizes = nearest.get(request.key)
-        if sizes is not None:
-            sizes = sizes if isinstance(sizes, tuple) else (sizes,)
-            offers.append(f"{' or '.join(map(str, sizes))} for {request.key!r}")
-    releases = (
-        " or release it with `free_outputs=True`"
-        if _blames_output(problem, blamed)
-        else ""
+    for key in present:
+        if key in nearest:
+            sizes = nearest[key] if isinstance(nearest[key], tuple) else (nearest[key],)
+            offers.append(f"{' or '.join(map(str, sizes))} for {key!r}")
+    return (
+        f"The nearest sizes that work: {', '.join(offers)}. Ask for one of them, or "
+        f"use `keras_nas.near`.{release}"
     )
-    if offers:
-        return (
-            f"The nearest sizes that work: {', '.join(offers)}. Ask for one of them, "
-            f"use `keras_nas.near`{releases}."
-        )
-    return f"No other size works either; leave out a request or a keyword{releases}."
 
 
 def _blames_output(problem: Problem, blamed: list[Request]) -> bool:

@@ -180,7 +180,7 @@ def _state(analysis: Analysis, call: Call, axis: Expression | None) -> str:
     if axis is None or axis.size is None:
         return ""
     if not axis.atoms:
-        return f"fixed: {_listed(fixed_reasons(axis)[:1], 'the model')}"
+        return f"fixed: {_listed(fixed_reasons(axis)[:1], 'the model').split(', ')[0]}"
     is_output = any(
         axis.atoms & other.atoms
         for ref in analysis.flat.outputs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -104,6 +106,21 @@ class Unmatched(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "unit": 1}
+
+
+class Lookup(layers.Layer):
+    """Has state that is no variable and in no config, as a vocabulary is."""
+
+    table = "1"
+
+    def call(self, x):
+        return x * float(self.table)
+
+    def save_assets(self, folder):
+        Path(folder, "table.txt").write_text(self.table)
+
+    def load_assets(self, folder):
+        self.table = Path(folder, "table.txt").read_text()
 
 
 class NamelessOp(keras.Operation):
@@ -307,7 +324,7 @@ def call_arguments():
     inputs, mask = keras.Input((5, 4)), keras.Input((5,), dtype="bool")
     x = layers.BatchNormalization()(inputs, training=False)
     x = layers.LSTM(3, return_sequences=True)(x, mask=mask)
-    return keras.Model([inputs, mask], layers.Dropout(0.5)(x, training=False))
+    return keras.Model([inputs, mask], layers.Dropout(0.5, seed=1)(x, training=False))
 
 
 @entry
@@ -482,6 +499,14 @@ def normalization_with_state():
     layer.adapt(np.random.default_rng(0).normal(3.0, 2.0, (50, 4)).astype("float32"))
     inputs = keras.Input((4,))
     return keras.Model(inputs, layers.Rescaling(0.5)(layer(inputs)))
+
+
+@entry
+def state_beside_variables():
+    lookup = Lookup()
+    lookup.table = "2.5"
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, lookup(inputs))
 
 
 @entry

