@@ -118,6 +118,7 @@ def _relation(
         if rule is None:
             raise Undescribed("no rule describes its class")
         relation = rule(rule_call)
+        rule_call.tie_masks()
         _check_weights(call.part, relation)
     except Undescribed as error:
         kind = call.part.cls.__name__
@@ -173,7 +174,7 @@ def _check_weights(part: Part, relation: Relation) -> None:
 
 def _frozen(call: RuleCall, reason: str) -> Relation:
     """Freezes every axis that goes into a call, and all that come out."""
-    for tensor in call.tensors:
+    for tensor in (*call.tensors, *call.masks):
         for axis in tensor.axes:
             call.freeze(axis, reason)
     return Relation(

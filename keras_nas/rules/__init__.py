@@ -21,7 +21,7 @@ from keras_nas.rules import (
     reshaping,
     spatial,
 )
-from keras_nas.rules.call import RuleCall, positional_names
+from keras_nas.rules.call import RuleCall, positional_names, split_masks
 from keras_nas.rules.notation import describe
 from keras_nas.rules.registry import (
     find_rule,
@@ -77,4 +77,5 @@ __all__ = [
     "positional_names",
     "reshaping",
     "spatial",
+    "split_masks",
 ]

@@ -25,7 +25,8 @@ class RuleCall:
         args: Positional call arguments, with `AxisTensor` leaves for tensors.
         kwargs: Keyword call arguments, likewise.
         output_shapes: Shape of each output, in flat order.
-        tensors: All tensors among the arguments, in flat order.
+        tensors: All tensors among the arguments, in flat order, but for masks.
+        masks: The tensors that Keras passes as masks.
     """
 
     def __init__(
@@ -47,9 +48,9 @@ class RuleCall:
         self.args = args
         self.kwargs = kwargs
         self.output_shapes = tuple(output_shapes)
-        self.tensors: list[AxisTensor] = [
-            leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, AxisTensor)
-        ]
+        data, masks = split_masks(cls, args, kwargs)
+        self.tensors = _tensors_in(data)
+        self.masks = _tensors_in(masks)
 
     @property
     def x(self) -> AxisTensor:
@@ -89,6 +90,17 @@ class RuleCall:
 
     def resolve(self, axis: Expression) -> Expression:
         return self.unifier.resolve(axis)
+
+    def tie_masks(self) -> None:
+        """Ties each mask to the leading axes of the tensor that it is for."""
+        is_paired = len(self.masks) == len(self.tensors)
+        for number, mask in enumerate(self.masks):
+            tensor = self.tensors[number] if is_paired else self.x
+            for place, axis in enumerate(mask.axes):
+                if place < tensor.rank and tensor.axes[place].size == axis.size:
+                    self.unify(axis, tensor.axes[place])
+                else:
+                    self.freeze(axis, f"it is a mask of '{self.name}'")
 
     # --- tensors --------------------------------------------------------------
 
@@ -162,6 +174,27 @@ class RuleCall:
         return Relation(outputs=(tensor,) * len(self.output_shapes), **parts)
 
 
+def split_masks(
+    cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], list[Any]]:
+    """Parts call arguments into data and masks.
+
+    Keras passes masks by itself, as ``mask`` or ``query_mask``, to every layer whose
+    ``call`` takes one.
+    """
+    names = positional_names(cls)
+    named = [
+        (names[number] if number < len(names) else "", value)
+        for number, value in enumerate(args)
+    ]
+    data: list[Any] = []
+    masks: list[Any] = []
+    for name, value in (*named, *kwargs.items()):
+        is_mask = name == "mask" or name.endswith("_mask")
+        (masks if is_mask else data).append(value)
+    return data, masks
+
+
 @cache
 def positional_names(cls: type) -> tuple[str, ...]:
     """Names of the positional arguments of ``cls.call``, without ``self``."""
@@ -171,6 +204,10 @@ def positional_names(cls: type) -> tuple[str, ...]:
     )
     parameters = list(inspect.signature(cls.call).parameters.values())[1:]
     return tuple(p.name for p in parameters if p.kind in kinds)
+
+
+def _tensors_in(values: Any) -> list[AxisTensor]:
+    return [leaf for leaf in leaves(values) if isinstance(leaf, AxisTensor)]
 
 
 def _is_array_like(value: Any) -> bool:

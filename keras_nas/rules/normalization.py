@@ -6,7 +6,7 @@ from keras import layers
 
 from keras_nas.axes import Expression
 from keras_nas.rules.call import RuleCall
-from keras_nas.rules.registry import layer_rule
+from keras_nas.rules.registry import layer_rule, shipped
 from keras_nas.rules.relation import (
     AxisTensor,
     Relation,
@@ -37,7 +37,7 @@ def batch_normalization(call: RuleCall) -> Relation:
     return _per_neuron(call, (axis,))
 
 
-@layer_rule(layers.LayerNormalization, layers.RMSNormalization)
+@layer_rule(layers.LayerNormalization, *shipped("RMSNormalization"))
 def layer_normalization(call: RuleCall) -> Relation:
     axes = _axes(call)
     # With several axes the weights have them in the order of the setting.

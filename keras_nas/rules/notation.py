@@ -69,6 +69,8 @@ def describe(
     inputs, outputs = (_split_tensors(side) for side in tensors.split("->"))
     match = _Match(call, config or {})
     match.learn_sizes(weights or {}, config or {})
+    if len(call.tensors) != len(inputs):
+        raise Undescribed(f"it is called on {len(call.tensors)} tensors")
     for tensor, tokens in zip(call.tensors, inputs, strict=True):
         match.read_input(tensor, tokens)
     results = [

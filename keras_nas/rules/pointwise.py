@@ -18,7 +18,6 @@ from keras_nas.rules.relation import (
 
 @layer_rule(
     layers.Identity,
-    layers.Masking,
     layers.ReLU,
     layers.LeakyReLU,
     layers.ELU,
@@ -31,6 +30,12 @@ from keras_nas.rules.relation import (
 )
 def unchanged(call: RuleCall) -> Relation:
     return call.same()
+
+
+@layer_rule(layers.Masking)
+def masking(call: RuleCall) -> Relation:
+    """Hides a step where all neurons have one value, so it looks at all of them."""
+    return call.same(mixes=((call.x.axes[-1], "it masks by all of them"),))
 
 
 @layer_rule(layers.Activation)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from keras import layers
+
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.relation import Relation
 
@@ -47,6 +49,11 @@ def operation_rule(*names: str) -> Callable[[Rule], Rule]:
         return rule
 
     return register
+
+
+def shipped(*names: str) -> tuple[type, ...]:
+    """Returns the layer classes of these names that the running Keras has."""
+    return tuple(getattr(layers, name) for name in names if hasattr(layers, name))
 
 
 def find_rule(cls: type, *, is_operation: bool) -> Rule | None:

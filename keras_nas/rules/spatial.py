@@ -5,48 +5,45 @@ Their spatial axes are fixed before and after; the channel axis passes.
 
 from __future__ import annotations
 
-from keras import layers
-
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.notation import describe
-from keras_nas.rules.registry import layer_rule
+from keras_nas.rules.registry import layer_rule, shipped
 from keras_nas.rules.relation import AxisTensor, Relation
 
-_GLOBAL_POOLING = tuple(
-    getattr(layers, f"Global{kind}Pooling{rank}D")
-    for kind in ("Average", "Max")
-    for rank in (1, 2, 3)
+_GLOBAL_POOLING = shipped(
+    *(
+        f"Global{kind}Pooling{rank}D"
+        for kind in ("Average", "Max")
+        for rank in (1, 2, 3)
+    )
 )
 
-_PER_CHANNEL = tuple(
-    getattr(layers, f"{kind}{rank}D")
-    for kind in (
-        "MaxPooling",
-        "AveragePooling",
-        "AdaptiveMaxPooling",
-        "AdaptiveAveragePooling",
-        "ZeroPadding",
-        "Cropping",
-        "UpSampling",
+_PER_CHANNEL = shipped(
+    *(
+        f"{kind}{rank}D"
+        for kind in (
+            "MaxPooling",
+            "AveragePooling",
+            "AdaptiveMaxPooling",
+            "AdaptiveAveragePooling",
+            "ZeroPadding",
+            "Cropping",
+            "UpSampling",
+        )
+        for rank in (1, 2, 3)
     )
-    for rank in (1, 2, 3)
-    if hasattr(layers, f"{kind}{rank}D")
 )
 
-_GEOMETRIC = tuple(
-    getattr(layers, name)
-    for name in (
-        "CenterCrop",
-        "RandomCrop",
-        "RandomFlip",
-        "RandomPerspective",
-        "RandomRotation",
-        "RandomShear",
-        "RandomTranslation",
-        "RandomZoom",
-        "Resizing",
-    )
-    if hasattr(layers, name)
+_GEOMETRIC = shipped(
+    "CenterCrop",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomPerspective",
+    "RandomRotation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+    "Resizing",
 )
 
 

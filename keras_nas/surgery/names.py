@@ -8,7 +8,7 @@ from typing import Any
 from keras_nas.axes import Expression
 from keras_nas.errors import InvalidRequestError, UnknownLayerError
 from keras_nas.graph import Analysis, TensorRef
-from keras_nas.rules import leaves
+from keras_nas.rules import leaves, split_masks
 
 # Settings that hold the main width of a layer may name it, too.
 _MAIN_WIDTHS = ("units", "filters", "output_dim", "channels", "size")
@@ -98,10 +98,13 @@ class Names:
         return [self._analysis.channel_of(ref) for ref in self.input_refs(path)]
 
     def input_refs(self, path: str) -> list[TensorRef]:
-        """Returns the tensors that a vertex is called on, in the order of arguments."""
+        """Returns the tensors that a vertex is called on, in the order of arguments.
+
+        Masks are no inputs: Keras passes them by itself.
+        """
         call = self._calls[path]
-        arguments = leaves((tuple(call.args), dict(call.kwargs)))
-        return [leaf for leaf in arguments if isinstance(leaf, TensorRef)]
+        data, _ = split_masks(call.part.cls, call.args, call.kwargs)
+        return [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
 
     def _main_width(self, path: str) -> Expression:
         ref = self._analysis.output_of(path)

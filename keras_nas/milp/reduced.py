@@ -1,0 +1,209 @@
+"""A bound on a stage, and what every single size costs above it.
+
+In: minimise ``sum_i f_i(s_i)`` over integer sizes ``s_i`` in ``[low_i, high_i]`` with
+rows ``lo_r <= sum_i a_ri s_i <= hi_r``. With one multiplier ``y_r`` per row,
+
+    L(y)    = sum_i min_s h_i(s) + sum_r min(y_r lo_r, y_r hi_r)
+    h_i(s)  = f_i(s) - (sum_r y_r a_ri) s
+
+is at most the optimum, whatever y is (Lagrange). And sizes of objective z satisfy
+
+    sum_i (h_i(s_i) - min h_i)  +  sum_r |y_r| (distance from the end that y_r wants)
+        = z - L(y),
+
+where no term is negative. So of all sizes with an objective of at most z, each one has a
+*reduced cost* ``h_i(s) - min h_i`` of at most ``z - L(y)``. Few values do: rows over
+hundreds of sizes leave a handful to decide. A step of a single size takes values away
+from the minimum; everything else of a problem is left out, which only lowers the bound.
+
+Any y is allowed, so rounding errors of y do no harm. It is found by maximising L with
+every minimum replaced by ``-t log(sum(exp(-. / t)))``, which is smooth and concave, by
+Newton steps, while t falls to nothing (Nesterov 2005 "Smooth minimization of non-smooth
+functions" <https://doi.org/10.1007/s10107-004-0552-5>; the Newton steps are ours).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keras_nas.milp.problem import Problem, Row
+
+# The smoothing falls by this factor, down to this part of the largest objective.
+FACTOR, LEAST = 0.2, 1e-13
+# Newton steps with one smoothing, and halvings of one step.
+STEPS, HALVINGS = 8, 12
+
+
+class ReducedCosts:
+    """Lagrangian bound of one objective on one problem.
+
+    Attributes:
+        bound: No sizes have a smaller objective.
+    """
+
+    def __init__(self, problem: Problem, values: Sequence[np.ndarray]):
+        """Finds good multipliers.
+
+        Args:
+            problem: Finite limits and rows.
+            values: For each piece, the objective at the sizes ``low .. high``.
+        """
+        self.problem = problem
+        allowed = _allowed(problem)
+        self.starts = np.cumsum([0, *(len(sizes) for sizes in allowed)])[:-1]
+        self.sizes = np.concatenate(allowed)
+        self.owner = np.repeat(np.arange(len(allowed)), [len(s) for s in allowed])
+        self.values = np.concatenate(
+            [v[s - low] for v, s, low in zip(values, allowed, problem.low, strict=True)]
+        )
+        self.matrix = np.zeros((len(problem.rows), len(allowed)))
+        for r, row in enumerate(problem.rows):
+            for i, coefficient in row.terms:
+                self.matrix[r, i] += coefficient
+        self.ends = _ends(problem.rows, self.matrix, problem)
+        self.multipliers, self.bound = self._best_multipliers()
+        tilted = self._tilted(self.multipliers)
+        self.costs = tilted - np.minimum.reduceat(tilted, self.starts)[self.owner]
+
+    def room_for(self, count: int) -> float:
+        """The reduced cost that at least so many values do not exceed."""
+        count = min(count, len(self.costs))
+        return float(np.partition(self.costs, count - 1)[count - 1])
+
+    def within(self, room: float) -> Problem:
+        """The problem without what costs more than ``room`` above the bound."""
+        is_in = self.costs <= room
+        far = len(self.sizes) and self.sizes.max() + 1
+        low = np.minimum.reduceat(np.where(is_in, self.sizes, far), self.starts)
+        high = np.maximum.reduceat(np.where(is_in, self.sizes, -1), self.starts)
+        return replace(
+            self.problem,
+            low=tuple(low.tolist()),
+            high=tuple(high.tolist()),
+            rows=tuple(self._rows_within(room)),
+        )
+
+    def most(self, problem: Problem) -> float:
+        """The most that sizes of a narrowed problem can cost above the bound."""
+        low, high = np.array(problem.low), np.array(problem.high)
+        is_in = (self.sizes >= low[self.owner]) & (self.sizes <= high[self.owner])
+        costs = np.maximum.reduceat(np.where(is_in, self.costs, 0.0), self.starts)
+        ends = _ends(problem.rows, self.matrix, problem)
+        return math.fsum(costs) + math.fsum(
+            np.abs(self.multipliers) * (ends[:, 1] - ends[:, 0])
+        )
+
+    def _rows_within(self, room: float):
+        """Rows whose values far from the end that they press against are cut off."""
+        for row, y, ends in zip(
+            self.problem.rows, self.multipliers, self.ends, strict=True
+        ):
+            slack = room / abs(y) + 1e-6 if y else math.inf
+            if slack >= ends[1] - ends[0]:
+                yield row
+            elif y > 0:
+                yield replace(row, high=int(ends[0]) + math.floor(slack))
+            else:
+                yield replace(row, low=int(ends[1]) - math.floor(slack))
+
+    def _tilted(self, y: np.ndarray) -> np.ndarray:
+        """``h_i(s)`` for all values of all pieces."""
+        return self.values - (y @ self.matrix)[self.owner] * self.sizes
+
+    def _bound(self, y: np.ndarray) -> float:
+        """``L(y)``."""
+        least = np.minimum.reduceat(self._tilted(y), self.starts)
+        return math.fsum(least) + math.fsum((y[:, None] * self.ends).min(axis=1))
+
+    def _best_multipliers(self) -> tuple[np.ndarray, float]:
+        y = np.zeros(len(self.ends))
+        best, bound = y, self._bound(y)
+        largest = np.abs(self.values).max(initial=1e-9)
+        smoothing = largest
+        while smoothing > LEAST * largest and len(y):
+            y = self._newton(y, smoothing)
+            value = self._bound(y)
+            if value > bound:
+                best, bound = y, value
+            smoothing *= FACTOR
+        return best, bound
+
+    def _newton(self, y: np.ndarray, smoothing: float) -> np.ndarray:
+        value, gradient, hessian = self._smooth(y, smoothing)
+        for _ in range(STEPS):
+            ridge = 1e-12 * np.trace(hessian) + 1e-300
+            step = np.linalg.lstsq(
+                hessian + ridge * np.eye(len(y)), gradient, rcond=None
+            )[0]
+            gain = float(gradient @ step)
+            if not gain > 1e-2 * smoothing:
+                break
+            for halving in range(HALVINGS):
+                part = 0.5**halving
+                after = self._smooth(y + part * step, smoothing)
+                if after[0] >= value + 0.1 * part * gain:
+                    break
+            else:
+                break
+            y = y + part * step
+            value, gradient, hessian = after
+        return y
+
+    def _smooth(self, y: np.ndarray, smoothing: float) -> tuple:
+        """Smoothed L, its gradient, and its second derivative times -1."""
+        value, mean, variance = _soft_minima(
+            self._tilted(y), self.sizes, self.starts, self.owner, smoothing
+        )
+        rows = len(y)
+        row_value, row_mean, row_variance = _soft_minima(
+            (y[:, None] * self.ends).ravel(),
+            self.ends.ravel(),
+            np.arange(0, 2 * rows, 2),
+            np.repeat(np.arange(rows), 2),
+            smoothing,
+        )
+        gradient = row_mean - self.matrix @ mean
+        hessian = (self.matrix * variance) @ self.matrix.T + np.diag(row_variance)
+        return value + row_value, gradient, hessian / smoothing
+
+
+def _soft_minima(costs, sizes, starts, owner, smoothing: float) -> tuple:
+    """Sum of soft minima of groups, mean and variance of the sizes in each."""
+    least = np.minimum.reduceat(costs, starts)
+    weights = np.exp((least[owner] - costs) / smoothing)
+    total = np.add.reduceat(weights, starts)
+    mean = np.add.reduceat(weights * sizes, starts) / total
+    variance = np.add.reduceat(weights * (sizes - mean[owner]) ** 2, starts) / total
+    return math.fsum(least - smoothing * np.log(total)), mean, variance
+
+
+def _allowed(problem: Problem) -> list[np.ndarray]:
+    """The values of each size that its limits and its own steps allow."""
+    values = [
+        np.arange(low, high + 1)
+        for low, high in zip(problem.low, problem.high, strict=True)
+    ]
+    for step in problem.steps:
+        if len(step.terms) == 1:
+            ((i, coefficient),) = step.terms
+            at = step.constant + coefficient * values[i]
+            fits = (at % step.step == 0) | (at == step.present)
+            # No value at all is for the solver to find.
+            values[i] = values[i][fits] if fits.any() else values[i]
+    return values
+
+
+def _ends(rows: Sequence[Row], matrix: np.ndarray, problem: Problem) -> np.ndarray:
+    """Least and largest value of each row, also where it is open."""
+    low, high = np.array(problem.low), np.array(problem.high)
+    least = np.where(matrix > 0, matrix * low, matrix * high).sum(axis=1)
+    most = np.where(matrix > 0, matrix * high, matrix * low).sum(axis=1)
+    ends = [
+        (a if row.low is None else row.low, b if row.high is None else row.high)
+        for row, a, b in zip(rows, least, most, strict=True)
+    ]
+    return np.array(ends, dtype=float).reshape(-1, 2)
