@@ -55,8 +55,8 @@ class Names:
                 f"Several layers are named {name!r}: {listed}.\n\n"
                 f"Write the path of the one you mean. Received: {name!r}"
             )
-        close = difflib.get_close_matches(name, self._paths, n=3, cutoff=0.5)
-        close = close or difflib.get_close_matches(name, self._by_last, n=3, cutoff=0.5)
+        possible = dict.fromkeys((*self._paths, *self._by_last))
+        close = difflib.get_close_matches(name, possible, n=3, cutoff=0.5)
         hint = (
             f"Did you mean {' or '.join(map(repr, close))}?"
             if close

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -55,12 +55,24 @@ class Options:
                 f"{', '.join(map(repr, SOLVERS))}. Received: solver={self.solver!r}"
             )
         _check_time(self.time_limit_s)
-        if isinstance(self.locked, str):
-            object.__setattr__(self, "locked", (self.locked,))
+        object.__setattr__(self, "locked", _read_names(self.locked))
         _check_seed(self.seed)
         _check_multiples(self.multiple_of)
-        for name, bound in (self.bounds or {}).items():
-            _check_bound(name, bound)
+        _check_bounds(self.bounds)
+
+
+def _read_names(locked: Any) -> tuple[str, ...]:
+    """Returns locked names as a tuple; a single string is one name."""
+    if isinstance(locked, str):
+        return (locked,)
+    if locked is None:
+        return ()
+    if not isinstance(locked, Iterable):
+        raise InvalidRequestError(
+            f"Locked layers are given by name, not by a {type(locked).__name__}.\n\n"
+            f"Give a name or several. Received: locked={locked!r}"
+        )
+    return tuple(locked)
 
 
 def _check_time(seconds: Any) -> None:
@@ -89,6 +101,18 @@ def _check_multiples(multiple_of: Any) -> None:
                 "Sizes can only be multiples of a whole number, at least 1.\n\nGive an "
                 f"int, or a dict from layer to int. Received: multiple_of={step!r}"
             )
+
+
+def _check_bounds(bounds: Any) -> None:
+    if bounds is None:
+        return
+    if not isinstance(bounds, Mapping):
+        raise InvalidRequestError(
+            f"The bounds cannot be a {type(bounds).__name__}.\n\nGive a dict from layer "
+            f"to (low, high), None where open. Received: bounds={bounds!r}"
+        )
+    for name, bound in bounds.items():
+        _check_bound(name, bound)
 
 
 def _check_bound(name: Any, bound: Any) -> None:
