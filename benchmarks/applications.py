@@ -9,12 +9,11 @@ row goes into ``results/applications.md`` at once, so that a stopped run can go 
 
 from __future__ import annotations
 
+import gc
 import json
-import os
 import statistics
 import subprocess
 import sys
-import traceback
 from typing import Any
 
 from benchmarks.measuring import (
@@ -23,6 +22,7 @@ from benchmarks.measuring import (
     markdown_table,
     peak_bytes,
     seconds,
+    timed,
     weight_bytes,
 )
 
@@ -44,6 +44,7 @@ COLUMNS = (
     "wrap s",
     "plan s (median)",
     "plan s (max)",
+    "solve s (max)",
     "clone s",
     "resize / clone",
     "peak memory / weights",
@@ -54,8 +55,8 @@ every Dense, Conv2D, DepthwiseConv2D and SeparableConv2D. Each gets exactly that
 an InfeasibleError whose nearest sizes were checked. A few layers of each model are really
 changed and run. Growth: outputs against those before. Dead neurons: nobody reads them,
 then they are dropped, outputs against those before. Both relative to the largest output.
-Inexact: plans of these few that say themselves that a LayerNormalization sees other
-channels. Times in seconds; a plan is that of a wrapped graph, analysis included."""
+Inexact: growths that say themselves that a LayerNormalization sees other channels. Times in seconds. A plan is that of a wrapped graph, analysis included; the part
+of it that Pyomo and HiGHS take is "solve". Both are processor times."""
 # Layers of each model that are really changed, for each kind of change.
 NUM_CHANGED = 3
 
@@ -79,7 +80,7 @@ def main(names: list[str]) -> None:
 def _run_apart(name: str) -> dict[str, Any]:
     """Measures one model in a new process."""
     command = [sys.executable, "-m", "benchmarks.applications", "--one", name]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     lines = done.stdout.splitlines()
     if done.returncode != 0 or not lines:
         return {"model": name, "failure": f"exit status {done.returncode}"}
@@ -87,18 +88,13 @@ def _run_apart(name: str) -> dict[str, Any]:
 
 
 def measure(name: str) -> dict[str, Any]:
-    """Returns the row of one model, by column; or its ``failure``."""
+    """Returns the row of one model, by column."""
     from tests.application_checks import Subject
 
     warm_up()
     subject = Subject.make(name)
     values: dict[str, Any] = {"model": name, "image": subject.model.input_shape[1]}
-    try:
-        values |= _costs(subject)
-        values |= _checks(subject)
-    except Exception:
-        return {**values, "failure": traceback.format_exc()}
-    return values
+    return values | _costs(subject) | _checks(subject)
 
 
 def warm_up() -> None:
@@ -151,6 +147,7 @@ def _costs(subject: Any) -> dict[str, Any]:
 
 
 def _checks(subject: Any) -> dict[str, Any]:
+    from keras_nas.surgery import planning
     from tests.application_checks import (
         check_dead,
         check_growth,
@@ -159,9 +156,13 @@ def _checks(subject: Any) -> dict[str, Any]:
     )
 
     check_rebuild(subject)
-    requests = check_requests(subject, list(subject.sized))
+    solves: list[float] = []
+    gc.collect()
+    gc.freeze()  # What Keras holds is not looked through while plans are timed.
+    with timed(planning, "solve", solves):
+        requests = check_requests(subject, list(subject.sized))
     grown = [check_growth(subject, p) for p in subject.sample(NUM_CHANGED, "grow")]
-    dead = [check_dead(subject, p) for p in subject.sample(NUM_CHANGED, "shrink")]
+    dead = _some_known(lambda p: check_dead(subject, p), subject, "shrink")
     atoms = {
         atom
         for axis in subject.analysis.all_axes()
@@ -177,10 +178,22 @@ def _checks(subject: Any) -> dict[str, Any]:
         "infeasible": requests.infeasible,
         "growth: max error": _largest(grown),
         "dead neurons: max error": _largest(dead),
-        "inexact": sum(error is None for error in [*grown, *dead]),
+        "inexact": sum(error is None for error in grown),
         "plan s (median)": f"{statistics.median(requests.seconds):.3f}",
         "plan s (max)": f"{max(requests.seconds):.3f}",
+        "solve s (max)": f"{max(solves):.3f}",
     }
+
+
+def _some_known(check: Any, subject: Any, salt: str) -> list[float]:
+    """Checks layers until some of them had a plan that is exact."""
+    known: list[float] = []
+    for path in subject.sample(len(subject.sized), salt):
+        error = check(path)
+        known += [] if error is None else [error]
+        if len(known) == NUM_CHANGED:
+            break
+    return known
 
 
 def _largest(errors: list[float | None]) -> str:

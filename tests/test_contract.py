@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import keras
+import models_of_operations  # noqa: F401  It adds its models to the zoo.
 import pytest
 from contract import check_model
 from models import ZOO, build, random_inputs
 
-from keras_nas.graph import Graph
+import keras_nas as kn
 from keras_nas.rules import find_rule, known_classes, known_operations
 
 
@@ -21,7 +22,7 @@ def test_contract_holds_for_model(name):
 def test_every_rule_is_in_the_zoo_and_nothing_there_is_without():
     used, operations = set(), set()
     for name in ZOO:
-        for part in Graph.from_model(ZOO[name].make()).parts.values():
+        for part in kn.Graph.from_model(ZOO[name].make()).parts.values():
             assert find_rule(part.cls, is_operation=part.is_operation), (name, part.key)
             (operations if part.is_operation else used).add(part.cls)
     names = [f"{cls.__module__}.{cls.__name__}" for cls in used]
@@ -31,7 +32,9 @@ def test_every_rule_is_in_the_zoo_and_nothing_there_is_without():
         if known not in used and not any(name.endswith(str(known)) for name in names)
     ]
     assert not missing
-    assert not set(known_operations()) - {cls.__name__ for cls in operations}
+    made = {cls.__name__ for cls in operations}
+    # Functions that only some versions of Keras have, or that make another operation.
+    assert set(known_operations()) - made <= {"Abs", "Conj", "BitwiseNot"}
 
 
 def test_zoo_makes_each_model_anew():

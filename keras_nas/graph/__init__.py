@@ -1,6 +1,7 @@
 """Keras models as immutable graphs, and back."""
 
 from keras_nas.graph.analysis import Analysis, analyze
+from keras_nas.graph.build import build
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
 from keras_nas.graph.structure import (
     Body,
@@ -10,10 +11,10 @@ from keras_nas.graph.structure import (
     TensorSpec,
     VariableRef,
     Vertex,
-    map_leaves,
     refs,
 )
 from keras_nas.graph.weight import Weight
+from keras_nas.graph.wrap import wrap
 
 __all__ = [
     "Analysis",
@@ -28,7 +29,8 @@ __all__ = [
     "Vertex",
     "Weight",
     "analyze",
+    "build",
     "flatten",
-    "map_leaves",
     "refs",
+    "wrap",
 ]

@@ -21,9 +21,9 @@ from keras_nas.graph.structure import (
     TensorRef,
     VariableRef,
     Vertex,
-    map_leaves,
 )
 from keras_nas.graph.weight import Weight
+from keras_nas.rules import map_leaves
 
 
 def build(graph: Graph) -> Any:

@@ -15,7 +15,8 @@ import keras
 
 from keras_nas.errors import UnsupportedModelError
 from keras_nas.graph import keras_private
-from keras_nas.graph.structure import Part, map_leaves
+from keras_nas.graph.structure import Part
+from keras_nas.rules import map_leaves
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from keras_nas.graph.structure import (
     TensorRef,
     TensorSpec,
     Vertex,
-    map_leaves,
     refs,
 )
+from keras_nas.rules import map_leaves
 
 
 @dataclass(frozen=True)

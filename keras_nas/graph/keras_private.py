@@ -23,10 +23,12 @@ flatten = keras.tree.flatten
 
 
 def is_layer_class(cls: type) -> bool:
+    """Whether objects of a class are layers, not raw operations."""
     return issubclass(cls, keras.Layer)
 
 
 def is_input_class(cls: type) -> bool:
+    """Whether a class is ``InputLayer`` or derived from it."""
     return issubclass(cls, keras.layers.InputLayer)
 
 
@@ -82,10 +84,12 @@ def chain(model: Any) -> list[CallRecord]:
 
 
 def input_structure(functional: Any) -> Any:
+    """The inputs of a functional model, nested as it was made with."""
     return functional._inputs_struct
 
 
 def output_structure(functional: Any) -> Any:
+    """The outputs of a functional model, likewise."""
     return functional._outputs_struct
 
 
@@ -116,6 +120,7 @@ def owners(layer: Any) -> Iterator[tuple[Any, str]]:
 
 
 def is_variable(value: Any) -> bool:
+    """Whether an object is a Keras variable."""
     return isinstance(value, keras.Variable)
 
 
@@ -200,6 +205,7 @@ def _replace_attribute(owner: Any, old: Any, new: Any) -> None:
 
 
 def trainable_flags(layer: Any) -> tuple[bool, ...]:
+    """The flags of a layer and all its sub-layers, outermost first."""
     return tuple(inner._trainable for inner in layer._flatten_layers())
 
 
@@ -229,6 +235,7 @@ def compile_arguments(model: Any) -> dict[str, Any] | None:
 
 
 def overrides_compile(model_class: type) -> bool:
+    """Whether a model class has a ``compile`` of its own."""
     return model_class.compile is not keras.Model.compile
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -170,26 +170,6 @@ class Graph:
     body: Body
     parts: Mapping[str, Part]
 
-    @classmethod
-    def from_model(cls, model: Any) -> Graph:
-        """Returns the graph of a built functional or sequential model.
-
-        The model is not changed, and changes of the model do not reach the graph.
-
-        Raises:
-            UnsupportedModelError: ``model`` is not a Keras model, a subclassed one,
-                not built, or has a layer that cannot be copied.
-        """
-        from keras_nas.graph.wrap import wrap
-
-        return wrap(model)
-
-    def build(self) -> Any:
-        """Returns a new ``keras.Model`` that shares nothing mutable with any other."""
-        from keras_nas.graph.build import build
-
-        return build(self)
-
     @property
     def compile_state(self) -> Any:
         """Settings of ``compile`` of the outermost model, or None."""
@@ -228,22 +208,6 @@ class Graph:
         return self.replace_body(
             owner, replace(body, vertices={**body.vertices, **vertices})
         )
-
-
-def map_leaves(function: Callable[[Any], Any], structure: Any) -> Any:
-    """Applies a function to all leaves of nested lists, tuples and dicts.
-
-    Unlike ``keras.tree`` it keeps the order of dicts and treats None as a leaf.
-    """
-    if isinstance(structure, dict):
-        items = ((key, map_leaves(function, value)) for key, value in structure.items())
-        return dict(items)
-    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
-        return type(structure)(*(map_leaves(function, item) for item in structure))
-    if isinstance(structure, (list, tuple)):
-        mapped = [map_leaves(function, item) for item in structure]
-        return tuple(mapped) if isinstance(structure, tuple) else mapped
-    return function(structure)
 
 
 def refs(structure: Any) -> list[TensorRef]:

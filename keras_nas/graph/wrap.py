@@ -22,9 +22,9 @@ from keras_nas.graph.structure import (
     TensorSpec,
     VariableRef,
     Vertex,
-    map_leaves,
 )
 from keras_nas.graph.weight import Weight
+from keras_nas.rules import map_leaves
 
 
 def wrap(model: Any) -> Graph:

@@ -1,41 +1,41 @@
 """A bound on a stage, and what every single size costs above it.
 
-In: minimise ``sum_i f_i(s_i)`` over integer sizes ``s_i`` in ``[low_i, high_i]`` with
-rows ``lo_r <= sum_i a_ri s_i <= hi_r``. With one multiplier ``y_r`` per row,
+In: minimise ``sum_i f_i(s_i)``, f convex, over integer sizes ``s_i`` in ``[low_i,
+high_i]`` with rows ``lo_r <= sum_i a_ri s_i <= hi_r``. With a multiplier ``y_r`` per row,
 
     L(y)    = sum_i min_s h_i(s) + sum_r min(y_r lo_r, y_r hi_r)
     h_i(s)  = f_i(s) - (sum_r y_r a_ri) s
 
 is at most the optimum, whatever y is (Lagrange). And sizes of objective z satisfy
 
-    sum_i (h_i(s_i) - min h_i)  +  sum_r |y_r| (distance from the end that y_r wants)
+    sum_i (h_i(s_i) - min h_i) + sum_r |y_r| (distance from the end that y_r wants)
         = z - L(y),
 
 where no term is negative. So of all sizes with an objective of at most z, each one has a
-*reduced cost* ``h_i(s) - min h_i`` of at most ``z - L(y)``. Few values do: rows over
-hundreds of sizes leave a handful to decide. A step of a single size takes values away
-from the minimum; everything else of a problem is left out, which only lowers the bound.
+*reduced cost* ``h_i(s) - min h_i`` of at most ``z - L(y)``. Few values do: a row over
+hundreds of sizes leaves a handful to decide. A step of a single size takes values away
+from its minimum; everything else of a problem is left out, which only lowers the bound.
 
 Any y is allowed, so rounding errors of y do no harm. It is found by maximising L with
 every minimum replaced by ``-t log(sum(exp(-. / t)))``, which is smooth and concave, by
-Newton steps, while t falls to nothing (Nesterov 2005 "Smooth minimization of non-smooth
-functions" <https://doi.org/10.1007/s10107-004-0552-5>; the Newton steps are ours).
+Newton steps, while t falls to nothing (smoothing as in Nesterov 2005 "Smooth
+minimization of non-smooth functions" <https://doi.org/10.1007/s10107-004-0552-5>).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from keras_nas.milp.problem import Problem, Row
 
-# The smoothing falls by this factor, down to this part of the largest objective.
-FACTOR, LEAST = 0.2, 1e-13
-# Newton steps with one smoothing, and halvings of one step.
-STEPS, HALVINGS = 8, 12
+# The smoothing falls by this factor, from and to these parts of the largest objective:
+# coarsely while the knots are looked for, finely at last.
+FACTOR, COARSE, FINE = 0.2, (1.0, 1e-6), (1e-4, 1e-13)
+# Times that the knots are moved; Newton steps with one smoothing; halvings of a step.
+MOVES, STEPS, HALVINGS = 3, 8, 12
 
 
 class ReducedCosts:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_nas.graph import Graph as Structure
+from keras_nas.graph import build, wrap
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.planning import plan_inputs, plan_sizes
@@ -40,8 +41,12 @@ class Graph(Structure):
             UnsupportedModelError: Not a Keras model, a subclassed one, not built, or
                 with a layer that cannot be copied.
         """
-        structure = Structure.from_model(model)
+        structure = wrap(model)
         return cls(structure.body, structure.parts)
+
+    def build(self) -> Any:
+        """Returns a new ``keras.Model`` that shares nothing mutable with any other."""
+        return build(self)
 
     def plan(self, requests: Any, size: Any = None, **keywords: Any) -> Plan:
         """Returns the `Plan` of a resize. See `keras_nas.resize`."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas.axes import Atom, Expression, index_of, is_unchanged, size_of
-from keras_nas.graph import Analysis, Graph
+from keras_nas.graph import Analysis, Graph, build
 from keras_nas.milp import Status
 from keras_nas.surgery.change import change_graph
 from keras_nas.surgery.names import Names
@@ -142,7 +142,7 @@ class Plan:
 
     def apply(self) -> Any:
         """Returns the new ``keras.Model``."""
-        return self.apply_to_graph().build()
+        return build(self.apply_to_graph())
 
     def is_changed(self, axis: Expression) -> bool:
         """Whether an axis loses or gains neurons."""

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_nas.graph import Graph
+from keras_nas import Graph
 
 
 class LocalMetric(keras.metrics.MeanAbsoluteError):

@@ -3,7 +3,8 @@ import pytest
 from keras import layers
 from zoo import ZOO
 
-from keras_nas.graph import Graph, TensorRef, flatten, refs
+from keras_nas import Graph
+from keras_nas.graph import TensorRef, flatten, refs
 
 
 def encoder(name="encoder"):

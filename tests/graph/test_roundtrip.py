@@ -16,8 +16,9 @@ from zoo import (
     results,
 )
 
+from keras_nas import Graph
 from keras_nas.errors import InternalError
-from keras_nas.graph import Graph, Weight
+from keras_nas.graph import Weight
 
 SAVED_WITHOUT_HELP = sorted(
     set(ZOO)

@@ -4,8 +4,8 @@ import pytest
 from keras import layers
 from zoo import results
 
+from keras_nas import Graph
 from keras_nas.errors import UnsupportedModelError
-from keras_nas.graph import Graph
 
 
 class Subclassed(keras.Model):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from zoo import ZOO, random_inputs, randomize, results
 
-from keras_nas.graph import Graph
+from keras_nas import Graph
 
 
 def operations(model):

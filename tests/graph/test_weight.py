@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_nas import Graph
 from keras_nas.errors import InternalError
-from keras_nas.graph import Graph, Weight
+from keras_nas.graph import Weight
 
 DTYPES = ["float32", "float16", "bfloat16", "int32", "int8", "uint8", "bool"]
 CAN_COMPILE = keras.backend.backend() != "torch"
