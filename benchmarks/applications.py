@@ -55,8 +55,12 @@ every Dense, Conv2D, DepthwiseConv2D and SeparableConv2D. Each gets exactly that
 an InfeasibleError whose nearest sizes were checked. A few layers of each model are really
 changed and run. Growth: outputs against those before. Dead neurons: nobody reads them,
 then they are dropped, outputs against those before. Both relative to the largest output.
-Inexact: growths that say themselves that a LayerNormalization sees other channels. Times in seconds. A plan is that of a wrapped graph, analysis included; the part
-of it that Pyomo and HiGHS take is "solve". Both are processor times."""
+Inexact: growths that say themselves that a LayerNormalization sees other channels.
+
+Times in seconds. A plan is that of a wrapped graph, analysis included; the part of it
+that Pyomo and HiGHS take is "solve"; both are processor times. Resize: the layer half way
+through, to half its size. Peak memory: growth of the process during that resize, new
+model included; weights that stay as they are share their memory with the old model."""
 # Layers of each model that are really changed, for each kind of change.
 NUM_CHANGED = 3
 

@@ -11,7 +11,7 @@ import keras
 
 from keras_nas.graph import keras_private
 from keras_nas.graph.copying import Recipe
-from keras_nas.graph.structure import map_leaves
+from keras_nas.rules import map_leaves
 
 
 @dataclass(frozen=True)
