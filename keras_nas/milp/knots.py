@@ -24,8 +24,10 @@ class Knots:
 
     Attributes:
         sizes: Rising int array, from the lowest to the highest size.
-        values: What the function is at least, at the knots and between them and the
+        values: Lower limits of the function there; the function itself close to the
             centre.
+        reach: Int array of shape ``(2, knots)``: the first and the last size that each
+            knot stands for, which is the knot alone where they lie close together.
     """
 
     def __init__(
@@ -59,23 +61,18 @@ class Knots:
                 _along(function, centre, right, 1),
             ]
         )
+        gap_below = np.diff(sizes, prepend=sizes[0] - 1) - 1
+        gap_above = np.diff(sizes, append=sizes[-1] + 1) - 1
+        self.reach = np.stack([sizes - gap_below, sizes + gap_above])
         if allows is not None:
-            # A knot beside a gap stands for the sizes in the gap, too.
-            is_inside = np.ones(len(sizes), dtype=bool)
-            is_inside[1:] &= np.diff(sizes) == 1
-            is_inside[:-1] &= np.diff(sizes) == 1
-            keep = ~is_inside | allows(sizes)
-            self.sizes, self.values = sizes[keep], self.values[keep]
+            # A knot beside a gap stands for other sizes, too.
+            self._take((gap_below > 0) | (gap_above > 0) | allows(sizes))
 
-    def around(self, is_in: np.ndarray) -> tuple[int, int]:
-        """The range of sizes that some knots, at least one, stand for."""
-        first, last = np.flatnonzero(is_in)[[0, -1]]
-        low, high = self.sizes[[first, last]]
-        if first > 0:
-            low = self.sizes[first - 1] + 1
-        if last + 1 < len(self.sizes):
-            high = self.sizes[last + 1] - 1
-        return int(low), int(high)
+    def _take(self, keep: np.ndarray) -> None:
+        # No allowed size at all is for the solver to find.
+        if keep.any():
+            self.sizes, self.values = self.sizes[keep], self.values[keep]
+            self.reach = self.reach[:, keep]
 
 
 def _places(low: int, high: int, centre: int, present: int) -> np.ndarray:

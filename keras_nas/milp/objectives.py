@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from keras_nas.milp.problem import Near, Problem, total
 from keras_nas.milp.tangents import Change, Utility
 
@@ -58,6 +60,14 @@ class Objectives:
             pairs = zip(self.curves.change, sizes, strict=True)
             return math.fsum(curve.value(size) for curve, size in pairs)
         return math.fsum(w * size for w, size in zip(self.order, sizes, strict=True))
+
+    def values(self, stage: Stage, i: int, sizes: np.ndarray) -> np.ndarray:
+        """Returns what piece i adds to the utility, change or order at some sizes."""
+        if stage is Stage.UTILITY:
+            return -self.curves.utility[i].table(sizes)
+        if stage is Stage.CHANGE:
+            return self.curves.change[i].table(sizes)
+        return self.order[i] * sizes
 
 
 def against(near: Near) -> int:

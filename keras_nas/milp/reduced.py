@@ -29,7 +29,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_nas.milp.problem import Problem, Row
+from keras_nas.milp.problem import Problem, Row, Step
 
 # The smoothing falls by this factor, from and to these parts of the largest objective:
 # coarsely while the knots are looked for, finely at last.
@@ -45,29 +45,36 @@ class ReducedCosts:
         bound: No sizes have a smaller objective.
     """
 
-    def __init__(self, problem: Problem, values: Sequence[np.ndarray]):
+    def __init__(self, objectives: Objectives, stage: Stage, centre: Sequence[int]):
         """Finds good multipliers.
 
         Args:
-            problem: Finite limits and rows.
-            values: For each piece, the objective at the sizes ``low .. high``.
+            objectives: Problem, with finite limits, and its functions.
+            stage: One that is a sum over sizes: utility, change or order.
+            centre: Sizes that the best ones are looked for around.
         """
-        self.problem = problem
-        allowed = _allowed(problem)
-        self.starts = np.cumsum([0, *(len(sizes) for sizes in allowed)])[:-1]
-        self.sizes = np.concatenate(allowed)
-        self.owner = np.repeat(np.arange(len(allowed)), [len(s) for s in allowed])
-        self.values = np.concatenate(
-            [v[s - low] for v, s, low in zip(values, allowed, problem.low, strict=True)]
-        )
-        self.matrix = np.zeros((len(problem.rows), len(allowed)))
-        for r, row in enumerate(problem.rows):
+        self.problem, self.stage = objectives.problem, stage
+        self.objectives = objectives
+        self.matrix = np.zeros((len(self.problem.rows), len(self.problem.pieces)))
+        for r, row in enumerate(self.problem.rows):
             for i, coefficient in row.terms:
                 self.matrix[r, i] += coefficient
-        self.ends = _ends(problem.rows, self.matrix, problem)
-        self.multipliers, self.bound = self._best_multipliers()
-        tilted = self._tilted(self.multipliers)
-        self.costs = tilted - np.minimum.reduceat(tilted, self.starts)[self.owner]
+        self.ends = _ends(self.problem, self.matrix)
+        self.allows = {}
+        for step in self.problem.steps:
+            if len(step.terms) == 1:
+                self.allows[step.terms[0][0]] = partial(_is_allowed, step)
+        self.multipliers = np.zeros(len(self.problem.rows))
+        for _ in range(MOVES):
+            self._place_knots(centre)
+            self.bound = self._improve_multipliers(*COARSE)
+            before, centre = centre, self._best_sizes()
+            if np.abs(np.subtract(centre, before)).max() < NEAR:
+                break
+        self._place_knots(centre)
+        self.bound = self._improve_multipliers(*FINE)
+        self.least = np.minimum.reduceat(self._tilted(self.multipliers), self.starts)
+        self.costs = self._tilted(self.multipliers) - self.least[self.owner]
 
     def room_for(self, count: int) -> float:
         """The reduced cost that at least so many values do not exceed."""
@@ -77,9 +84,9 @@ class ReducedCosts:
     def within(self, room: float) -> Problem:
         """The problem without what costs more than ``room`` above the bound."""
         is_in = self.costs <= room
-        far = len(self.sizes) and self.sizes.max() + 1
-        low = np.minimum.reduceat(np.where(is_in, self.sizes, far), self.starts)
-        high = np.maximum.reduceat(np.where(is_in, self.sizes, -1), self.starts)
+        low, high = self.reach
+        low = np.minimum.reduceat(np.where(is_in, low, high.max()), self.starts)
+        high = np.maximum.reduceat(np.where(is_in, high, low.min()), self.starts)
         return replace(
             self.problem,
             low=tuple(low.tolist()),
@@ -88,30 +95,59 @@ class ReducedCosts:
         )
 
     def most(self, problem: Problem) -> float:
-        """The most that sizes of a narrowed problem can cost above the bound."""
-        low, high = np.array(problem.low), np.array(problem.high)
-        is_in = (self.sizes >= low[self.owner]) & (self.sizes <= high[self.owner])
-        costs = np.maximum.reduceat(np.where(is_in, self.costs, 0.0), self.starts)
-        ends = _ends(problem.rows, self.matrix, problem)
-        return math.fsum(costs) + math.fsum(
-            np.abs(self.multipliers) * (ends[:, 1] - ends[:, 0])
-        )
+        """The most that any sizes of a narrowed problem cost above the bound."""
+        tilts = self.multipliers @ self.matrix
+        costs = []
+        for i, limits in enumerate(zip(problem.low, problem.high, strict=True)):
+            # A convex function is largest at an end.
+            ends = np.array(limits)
+            tilted = self.objectives.values(self.stage, i, ends) - tilts[i] * ends
+            costs.append(tilted.max() - self.least[i])
+        ends = _ends(problem, self.matrix)
+        costs += list(np.abs(self.multipliers) * (ends[:, 1] - ends[:, 0]))
+        return math.fsum(costs)
 
-    def _rows_within(self, room: float):
-        """Rows whose values far from the end that they press against are cut off."""
-        for row, y, ends in zip(
-            self.problem.rows, self.multipliers, self.ends, strict=True
-        ):
-            slack = room / abs(y) + 1e-6 if y else math.inf
-            if slack >= ends[1] - ends[0]:
+    def _rows_within(self, room: float) -> Iterator[Row]:
+        """The rows, without values too far from the end that they press against."""
+        rows = zip(self.problem.rows, self.multipliers, self.ends, strict=True)
+        for row, y, (first, last) in rows:
+            distance = math.floor(min(room / abs(y), 1e15) + 1e-6) if y else math.inf
+            if distance >= last - first:
                 yield row
             elif y > 0:
-                yield replace(row, high=int(ends[0]) + math.floor(slack))
+                yield replace(row, low=int(first), high=int(first) + distance)
             else:
-                yield replace(row, low=int(ends[1]) - math.floor(slack))
+                yield replace(row, low=int(last) - distance, high=int(last))
+
+    def _place_knots(self, centre: Sequence[int]) -> None:
+        problem = self.problem
+        knots = [
+            Knots(
+                partial(self.objectives.values, self.stage, i),
+                problem.low[i],
+                problem.high[i],
+                centre[i],
+                piece.size,
+                self.allows.get(i),
+            )
+            for i, piece in enumerate(problem.pieces)
+        ]
+        counts = [len(knot.sizes) for knot in knots]
+        self.starts = np.cumsum([0, *counts])[:-1]
+        self.owner = np.repeat(np.arange(len(knots)), counts)
+        self.sizes = np.concatenate([knot.sizes for knot in knots])
+        self.values = np.concatenate([knot.values for knot in knots])
+        self.reach = np.concatenate([knot.reach for knot in knots], axis=1)
+
+    def _best_sizes(self) -> list[int]:
+        """A best size of each piece, rows aside."""
+        costs = self._tilted(self.multipliers)
+        least = np.minimum.reduceat(costs, self.starts)[self.owner]
+        sizes = np.where(costs <= least, self.sizes, self.sizes.max())
+        return np.minimum.reduceat(sizes, self.starts).tolist()
 
     def _tilted(self, y: np.ndarray) -> np.ndarray:
-        """``h_i(s)`` for all values of all pieces."""
+        """``h_i(s)`` for all knots of all pieces."""
         return self.values - (y @ self.matrix)[self.owner] * self.sizes
 
     def _bound(self, y: np.ndarray) -> float:
@@ -119,18 +155,19 @@ class ReducedCosts:
         least = np.minimum.reduceat(self._tilted(y), self.starts)
         return math.fsum(least) + math.fsum((y[:, None] * self.ends).min(axis=1))
 
-    def _best_multipliers(self) -> tuple[np.ndarray, float]:
-        y = np.zeros(len(self.ends))
-        best, bound = y, self._bound(y)
-        largest = np.abs(self.values).max(initial=1e-9)
-        smoothing = largest
-        while smoothing > LEAST * largest and len(y):
+    def _improve_multipliers(self, first: float, last: float) -> float:
+        """Maximises the bound, from the present multipliers on; returns it."""
+        y = self.multipliers
+        bound = self._bound(y)
+        largest = np.abs(self.values).max() + 1e-9
+        smoothing = first * largest
+        while smoothing > last * largest and len(y):
             y = self._newton(y, smoothing)
             value = self._bound(y)
             if value > bound:
-                best, bound = y, value
+                self.multipliers, bound = y, value
             smoothing *= FACTOR
-        return best, bound
+        return bound
 
     def _newton(self, y: np.ndarray, smoothing: float) -> np.ndarray:
         value, gradient, hessian = self._smooth(y, smoothing)
@@ -181,29 +218,19 @@ def _soft_minima(costs, sizes, starts, owner, smoothing: float) -> tuple:
     return math.fsum(least - smoothing * np.log(total)), mean, variance
 
 
-def _allowed(problem: Problem) -> list[np.ndarray]:
-    """The values of each size that its limits and its own steps allow."""
-    values = [
-        np.arange(low, high + 1)
-        for low, high in zip(problem.low, problem.high, strict=True)
-    ]
-    for step in problem.steps:
-        if len(step.terms) == 1:
-            ((i, coefficient),) = step.terms
-            at = step.constant + coefficient * values[i]
-            fits = (at % step.step == 0) | (at == step.present)
-            # No value at all is for the solver to find.
-            values[i] = values[i][fits] if fits.any() else values[i]
-    return values
+def _is_allowed(step: Step, sizes: np.ndarray) -> np.ndarray:
+    """Which sizes a step of a single size allows."""
+    value = step.constant + step.terms[0][1] * sizes
+    return (value % step.step == 0) | (value == step.present)
 
 
-def _ends(rows: Sequence[Row], matrix: np.ndarray, problem: Problem) -> np.ndarray:
+def _ends(problem: Problem, matrix: np.ndarray) -> np.ndarray:
     """Least and largest value of each row, also where it is open."""
     low, high = np.array(problem.low), np.array(problem.high)
     least = np.where(matrix > 0, matrix * low, matrix * high).sum(axis=1)
     most = np.where(matrix > 0, matrix * high, matrix * low).sum(axis=1)
     ends = [
         (a if row.low is None else row.low, b if row.high is None else row.high)
-        for row, a, b in zip(rows, least, most, strict=True)
+        for row, a, b in zip(problem.rows, least, most, strict=True)
     ]
     return np.array(ends, dtype=float).reshape(-1, 2)

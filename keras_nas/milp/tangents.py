@@ -3,9 +3,9 @@
 *Kept utility.* One keep variable per neuron, ``x_1 .. x_n`` in {0, 1}, with the rows
 only on ``k = sum(x_j)``, has the optimum ``U(k)``, the sum of the k largest utilities.
 Its increments ``u_(1) >= u_(2) >= ...`` fall, so U is concave in k. All utilities are
-made positive, so of a piece of new size s as many neurons stay as fit, ``k = min(s, n)``,
-and ``U(min(s, n))`` is concave in s: its increments fall to 0 behind n. One integer per
-piece is left of the n variables.
+made positive, so of a piece of new size s as many neurons stay as fit,
+``k = min(s, n)``, and ``U(min(s, n))`` is concave in s: its increments fall to 0 behind
+n. One integer per piece is left of the n variables.
 
 *Change.* ``|s - n| + s log(s / n) - s + n`` is strictly convex in s, 0 at the present
 size n and nowhere else. The first part counts moved neurons, so nothing moves without
@@ -42,6 +42,10 @@ class Utility:
         """Returns the total utility of the best neurons that fit."""
         return float(self.values[min(size, self.present)])
 
+    def table(self, sizes: np.ndarray) -> np.ndarray:
+        """Returns the value of every size of an int array."""
+        return self.values[np.minimum(sizes, self.present)]
+
     def slope(self, line: int) -> float:
         """Returns the slope of a line, the utility of its neuron."""
         return float(self.falling[line - 1]) if line <= self.present else 0.0
@@ -68,6 +72,12 @@ class Change:
         entropy = (size + self.offset) * math.log(ratio) if ratio else 0.0
         return abs(size - self.present) + entropy - size + self.present
 
+    def table(self, sizes: np.ndarray) -> np.ndarray:
+        """Returns the value of every size of an int array."""
+        after = sizes + self.offset
+        ratio = np.maximum(after, 1) / (self.present + self.offset)
+        return np.abs(sizes - self.present) + after * np.log(ratio) - sizes + self.present
+
     def slope(self, line: int) -> float:
         """Returns the cost of one more neuron, from ``line - 1`` to ``line``."""
         return self.value(line) - self.value(line - 1)
@@ -90,6 +100,13 @@ class Lines:
             middle = min(high, curve.present)
             for part in range(1, 4):
                 self._hold(low + 1 + (middle - low - 1) * part // 4)
+
+    def within(self, low: int, high: int) -> Lines:
+        """Returns the lines for closer limits; what is known of the curve stays."""
+        lines = Lines(self.curve, low, high)
+        for line in self.held:
+            lines._hold(line)
+        return lines
 
     def touch(self, size: float) -> bool:
         """Makes the lines exact at a size; returns whether they were not.

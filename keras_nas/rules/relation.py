@@ -86,12 +86,15 @@ class WeightAxes:
             there are zero, so that growth keeps the function.
         new: Value of all other new positions: a number, or `INITIALIZER` for the
             layer's own initializer of this weight.
+        rescale: ``(axis, power)``: the values are multiplied by ``(new size / old
+            size) ** power``, where a layer divides by a power of a size by itself.
     """
 
     blocks: tuple[tuple[Expression, ...], ...]
     joined: int = -1
     reads: frozenset[int] = frozenset()
     new: float | str = INITIALIZER
+    rescale: tuple[tuple[Expression, float], ...] = ()
 
     @property
     def shape(self) -> tuple[int | None, ...]:

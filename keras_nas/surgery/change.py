@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -122,13 +123,19 @@ class _Change:
             return weight
         fill = fill_for(
             axes.new,
-            part.config.get(f"{weight.name}_initializer"),
+            part.config.get(f"{weight.name.rsplit('/', 1)[-1]}_initializer"),
             weight.dtype,
             self.options.seed,
             f"{part.key}/{weight.name}",
             self.options.initializer,
         )
-        function = partial(slice_weight, axes=axes, blocks=blocks, fill=fill)
+        factor = prod(
+            (self._size(axis) / self.analysis.resolve(axis).size) ** power
+            for axis, power in axes.rescale
+        )
+        function = partial(
+            slice_weight, axes=axes, blocks=blocks, fill=fill, factor=factor
+        )
         return Weight.derived(weight, new_shape(axes, blocks), function)
 
     def _values(self, wanted: Mapping[str, Any]) -> dict[str, Any]:

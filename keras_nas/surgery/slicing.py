@@ -50,11 +50,13 @@ def slice_weight(
     axes: WeightAxes,
     blocks: Sequence[Indices],
     fill: Fill,
+    factor: float = 1.0,
 ) -> np.ndarray:
     """Keeps and inserts positions of a weight.
 
     Positions that read a new neuron are zero; all other new positions come from
-    ``fill``, which gets the shape of the whole new weight.
+    ``fill``, which gets the shape of the whole new weight. The kept values are
+    multiplied by ``factor``.
     """
     pieces = [
         _take(piece, indices)
@@ -63,6 +65,8 @@ def slice_weight(
     result = pieces[0]
     if len(pieces) > 1:
         result = np.concatenate(pieces, axis=axes.joined)
+    if factor != 1.0:
+        result = (result * factor).astype(array.dtype)
     if not any(_has_new(index) for indices in blocks for index in indices):
         return result
     return _with_new(result, axes, blocks, fill)
