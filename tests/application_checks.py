@@ -342,6 +342,9 @@ def _randomize(
             variable.assign(generator.uniform(0.5, 1.5, shape))
         elif variable.name in ("beta", "bias", "mean"):
             variable.assign(generator.normal(0, 0.1, shape))
+    for layer in model.layers:
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()  # It computes with copies of these two weights.
     _measure_statistics(model, images)
     for variable in model.weights:
         shape = tuple(variable.shape)

@@ -134,11 +134,16 @@ class Formulation:
         model.over = pyo.Var(nears, domain=pyo.NonNegativeReals)
         model.under = pyo.Var(nears, domain=pyo.NonNegativeReals)
         model.rows = pyo.ConstraintList()
-        # A piece that cannot move needs no line; its curve stays at the centre.
-        for variables in (model.gain, model.cost):
+        # A piece that cannot move needs no line; its curves have one value.
+        curves = self.objectives.curves
+        for variables, kind in (
+            (model.gain, curves.utility),
+            (model.cost, curves.change),
+        ):
             for i, variable in variables.items():
                 if problem.low[i] == problem.high[i]:
-                    variable.fix(0.0)
+                    curve = kind[i]
+                    variable.fix(curve.value(problem.low[i]) - curve.value(centre[i]))
         return model
 
     def _add(self, low: float | None, body, high: float | None) -> None:

@@ -79,7 +79,9 @@ def _places(low: int, high: int, centre: int, present: int) -> np.ndarray:
     count = max(int(np.log(max(high - low, 1)) / np.log(GROWTH)), 0) + 2
     far = NEAR + np.cumsum(np.ceil(GROWTH ** np.arange(count))).astype(np.int64)
     distances = np.concatenate([np.arange(NEAR + 1), far])
-    sizes = np.concatenate([centre - distances, centre + distances, [low, high, present]])
+    sizes = np.concatenate(
+        [centre - distances, centre + distances, [low, high, present]]
+    )
     return np.unique(sizes[(low <= sizes) & (sizes <= high)])
 
 

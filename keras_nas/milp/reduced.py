@@ -1,7 +1,8 @@
 """A bound on a stage, and what every single size costs above it.
 
 In: minimise ``sum_i f_i(s_i)``, f convex, over integer sizes ``s_i`` in ``[low_i,
-high_i]`` with rows ``lo_r <= sum_i a_ri s_i <= hi_r``. With a multiplier ``y_r`` per row,
+high_i]`` with rows ``lo_r <= sum_i a_ri s_i <= hi_r``. With a multiplier ``y_r`` per
+row,
 
     L(y)    = sum_i min_s h_i(s) + sum_r min(y_r lo_r, y_r hi_r)
     h_i(s)  = f_i(s) - (sum_r y_r a_ri) s
@@ -11,8 +12,8 @@ is at most the optimum, whatever y is (Lagrange). And sizes of objective z satis
     sum_i (h_i(s_i) - min h_i) + sum_r |y_r| (distance from the end that y_r wants)
         = z - L(y),
 
-where no term is negative. So of all sizes with an objective of at most z, each one has a
-*reduced cost* ``h_i(s) - min h_i`` of at most ``z - L(y)``. Few values do: a row over
+where no term is negative. So of all sizes with an objective of at most z, each one has
+a *reduced cost* ``h_i(s) - min h_i`` of at most ``z - L(y)``. Few values do: a row over
 hundreds of sizes leaves a handful to decide. A step of a single size takes values away
 from its minimum; everything else of a problem is left out, which only lowers the bound.
 
@@ -25,10 +26,14 @@ minimization of non-smooth functions" <https://doi.org/10.1007/s10107-004-0552-5
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from keras_nas.milp.knots import NEAR, Knots
+from keras_nas.milp.objectives import Objectives, Stage
 from keras_nas.milp.problem import Problem, Row, Step
 
 # The smoothing falls by this factor, from and to these parts of the largest objective:
@@ -170,6 +175,7 @@ class ReducedCosts:
         return bound
 
     def _newton(self, y: np.ndarray, smoothing: float) -> np.ndarray:
+        """Newton steps with one smoothing."""
         value, gradient, hessian = self._smooth(y, smoothing)
         for _ in range(STEPS):
             ridge = 1e-12 * np.trace(hessian) + 1e-300
@@ -181,7 +187,9 @@ class ReducedCosts:
                 break
             for halving in range(HALVINGS):
                 part = 0.5**halving
-                after = self._smooth(y + part * step, smoothing)
+                # A step may be huge; a value that is no number fails the test.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    after = self._smooth(y + part * step, smoothing)
                 if after[0] >= value + 0.1 * part * gain:
                     break
             else:
@@ -215,7 +223,7 @@ def _soft_minima(costs, sizes, starts, owner, smoothing: float) -> tuple:
     total = np.add.reduceat(weights, starts)
     mean = np.add.reduceat(weights * sizes, starts) / total
     variance = np.add.reduceat(weights * (sizes - mean[owner]) ** 2, starts) / total
-    return math.fsum(least - smoothing * np.log(total)), mean, variance
+    return np.sum(least - smoothing * np.log(total)), mean, variance
 
 
 def _is_allowed(step: Step, sizes: np.ndarray) -> np.ndarray:

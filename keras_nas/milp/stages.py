@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import lt
 
 from keras_nas.errors import SolverError
 from keras_nas.milp import solvers
 from keras_nas.milp.components import connected
-from keras_nas.milp.formulation import Formulation
-from keras_nas.milp.limits import limit
+from keras_nas.milp.formulation import TOLERANCE, Formulation
+from keras_nas.milp.limits import limit, tighten
 from keras_nas.milp.objectives import Curves, Objectives, Stage, against, near_value
 from keras_nas.milp.problem import Near, Problem, Row, total
+from keras_nas.milp.reduced import ReducedCosts
 from keras_nas.milp.solvers import Deadline, Outcome
 from keras_nas.milp.system import Infeasible, Status
-from keras_nas.milp.tangents import Change, Lines, Utility
+from keras_nas.milp.tangents import Lines
 
-# More pieces than this are first solved with fractional sizes.
+# More pieces than this are first solved with fractional sizes, and with few values.
 MANY = 8
+# Stages that are sums over sizes.
+SUMS = (Stage.UTILITY, Stage.CHANGE, Stage.ORDER)
+# How many values per piece, on average, are tried before all.
+SHARES = (1.2, 2, 8)
 
 
 @dataclass
@@ -137,22 +144,68 @@ class _Stages:
         return bool(self.task.best) and self.problem.low == self.problem.high
 
     def _stage(self, stage: Stage) -> None:
+        """Solves one stage, and keeps to its optimum from then on."""
+        costs = None
+        if stage in SUMS and len(self.problem.pieces) > MANY:
+            costs = ReducedCosts(self.objectives, stage, self.centre)
+        sizes = self._solve(stage, self.problem) if costs is None else None
+        if costs is not None:
+            sizes = self._solve_few(stage, costs)
+        self.centre = sizes
+        self.done[stage] = self.objectives.value(stage, sizes)
+        if costs is not None:
+            self._narrow(stage, costs)
+
+    def _solve_few(self, stage: Stage, costs: ReducedCosts) -> list[int]:
+        """Solves a stage with the few sizes that can be best by their reduced costs.
+
+        What is optimal among sizes of reduced costs up to some room is optimal among
+        all if it is at most that room above the bound; else it tells how much room
+        the optimum may need.
+        """
+        pieces, needed = len(self.problem.pieces), math.inf
+        for share in SHARES:
+            room = max(costs.room_for(int(share * pieces)), TOLERANCE)
+            room = min(room, needed)
+            try:
+                sizes = self._solve(stage, costs.within(room))
+            except Infeasible:
+                continue
+            needed = self.objectives.value(stage, sizes) - costs.bound
+            if needed <= room:
+                return sizes
+        return self._solve(stage, costs.within(needed + TOLERANCE))
+
+    def _narrow(self, stage: Stage, costs: ReducedCosts) -> None:
+        """Leaves out the sizes that are not within the tolerance of an optimum.
+
+        If all that are left are, the stage need not be remembered by a row of its own,
+        which would be a hard one: it holds where nothing but the optimum fits.
+        """
+        room = self.done[stage] - costs.bound + TOLERANCE
+        self.problem = costs.within(room)
+        low, high = tighten(self.problem.low, self.problem.high, self.problem.rows)
+        self.problem = replace(self.problem, low=tuple(low), high=tuple(high))
+        if costs.most(self.problem) <= room:
+            del self.done[stage]
+        self.objectives = Objectives(self.problem, self.curves)
+
+    def _solve(self, stage: Stage, problem: Problem) -> list[int]:
         """Solves one stage until every curve is exact at the solution (Kelley)."""
-        form = Formulation(self.objectives, self.centre, stage, self.done)
+        objectives = Objectives(problem, self.curves)
+        form = Formulation(objectives, self.centre, stage, self.done)
         run = solvers.attach(self.task.solver, form.model)
         used = [s for s in (Stage.UTILITY, Stage.CHANGE) if s in {*self.done, stage}]
-        held = self._hold_lines(form, used)
-        if used and len(self.problem.pieces) > MANY:
-            self._relaxed_rounds(run, form, used, held)
+        self._hold_lines(form, used)
+        if used and sum(map(lt, problem.low, problem.high)) > MANY:
+            self._relaxed_rounds(run, form, used)
         while True:
             sizes = run_once(run, form, self.task)
             self._note(sizes)
-            if not self._touch(form, used, held, sizes):
-                break
-        self.centre = sizes
-        self.done[stage] = self.objectives.value(stage, sizes)
+            if not self._touch(form, used, sizes):
+                return sizes
 
-    def _relaxed_rounds(self, run, form, used, held) -> None:
+    def _relaxed_rounds(self, run, form, used) -> None:
         """Finds most lines with fractional sizes: the same tangents, at a low price."""
         form.set_relaxed(True)
         while True:
@@ -160,31 +213,39 @@ class _Stages:
             if answer.outcome is not Outcome.OPTIMAL:
                 break
             sizes = [_snapped(size) for size in form.sizes()]
-            if not self._touch(form, used, held, sizes):
+            if not self._touch(form, used, sizes):
                 break
         form.set_relaxed(False)
 
-    def _hold_lines(self, form: Formulation, used: Sequence[Stage]) -> dict:
+    def _hold_lines(self, form: Formulation, used: Sequence[Stage]) -> None:
+        """Gives a model the lines of its curves that are known, within its limits."""
+        limits = list(zip(form.problem.low, form.problem.high, strict=True))
         for stage in used:
             if stage not in self.lines:
                 kind = stage is Stage.UTILITY
                 curves = self.curves.utility if kind else self.curves.change
-                self.lines[stage] = _new_lines(curves, self.problem)
+                self.lines[stage] = [
+                    Lines(curve, *both)
+                    for curve, both in zip(curves, limits, strict=True)
+                ]
+            self.lines[stage] = [
+                lines.within(*both)
+                for lines, both in zip(self.lines[stage], limits, strict=True)
+            ]
             for i, lines in enumerate(self.lines[stage]):
                 lines.touch(self.centre[i])
                 for line in lines.held:
                     form.add_line(stage, i, line)
-        return {s: [len(lines.held) for lines in self.lines[s]] for s in used}
 
-    def _touch(self, form, used, held, sizes) -> bool:
+    def _touch(self, form, used, sizes) -> bool:
         """Adds the lines at a solution; returns whether one was not exact there."""
         is_loose = False
         for stage in used:
             for i, lines in enumerate(self.lines[stage]):
+                known = len(lines.held)
                 is_loose |= lines.touch(sizes[i])
-                for line in lines.held[held[stage][i] :]:
+                for line in lines.held[known:]:
                     form.add_line(stage, i, line)
-                held[stage][i] = len(lines.held)
         return is_loose
 
     def _note(self, sizes: list[int]) -> None:
@@ -197,18 +258,18 @@ class _Stages:
             self.task.best = sizes
 
 
-def _new_lines(curves: Sequence[Utility | Change], problem: Problem) -> list[Lines]:
-    """Returns the first few lines of every curve."""
-    limits = zip(curves, problem.low, problem.high, strict=True)
-    return [Lines(curve, low, high) for curve, low, high in limits]
-
-
 def _snapped(size: float) -> float:
     """A size that is whole but for rounding errors, as a whole number."""
     return round(size) if abs(size - round(size)) < 1e-6 else size
 
 
 def run_once(run: solvers.Run, form: Formulation, task: Task) -> list[int]:
+    """Runs a solver once, and reads the sizes that it found.
+
+    Raises:
+        Infeasible: No sizes satisfy the rows.
+        Expired: The time is over; ``task.best`` has the sizes found, if any.
+    """
     answer = run(task.deadline.left())
     if answer.outcome is Outcome.INFEASIBLE:
         raise Infeasible("the rows leave no sizes")

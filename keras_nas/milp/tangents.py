@@ -76,7 +76,9 @@ class Change:
         """Returns the value of every size of an int array."""
         after = sizes + self.offset
         ratio = np.maximum(after, 1) / (self.present + self.offset)
-        return np.abs(sizes - self.present) + after * np.log(ratio) - sizes + self.present
+        return (
+            np.abs(sizes - self.present) + after * np.log(ratio) - sizes + self.present
+        )
 
     def slope(self, line: int) -> float:
         """Returns the cost of one more neuron, from ``line - 1`` to ``line``."""
