@@ -16,10 +16,12 @@ from keras_nas.errors import (
     InternalError,
     InvalidRequestError,
     KerasNasError,
+    RuleError,
     SolverError,
     UnknownLayerError,
     UnsupportedModelError,
 )
+from keras_nas.rules import register_rule
 from keras_nas.surgery import (
     Graph,
     OutputCheck,
@@ -44,6 +46,7 @@ __all__ = [
     "KerasNasError",
     "OutputCheck",
     "Plan",
+    "RuleError",
     "SolverError",
     "UnknownLayerError",
     "UnsupportedModelError",
@@ -51,6 +54,7 @@ __all__ = [
     "explain",
     "near",
     "plan",
+    "register_rule",
     "resize",
     "resize_inputs",
     "summary",

@@ -32,6 +32,10 @@ class InfeasibleError(KerasNasError, ValueError):
         self.nearest = dict(nearest or {})
 
 
+class RuleError(KerasNasError, ValueError):
+    """A rule of `register_rule` that cannot be read, or contradicts a layer."""
+
+
 class UnknownLayerError(KerasNasError, ValueError):
     """A name that no vertex of the model has, or that several have."""
 

@@ -58,7 +58,7 @@ SHAPES: dict[str, Callable] = {
 
 PARTS: dict[str, Callable] = {
     "get_item": lambda x: [x[:, 0], x[..., 1:4], x[:, -1:, ::2], x[..., None, -2:]],
-    "slice": lambda x: ops.slice(x, (0, 1, 2), (2, 3, 2)),
+    "slice": lambda x: ops.slice(x, (0, 1, 2), (3, 3, 2)),
     "take": lambda x: ops.take(x, [0, 2, 2], axis=1),
     "top_k": lambda x: ops.top_k(ops.transpose(x, (0, 2, 1)), 2)[0],
     "glu": ops.glu,
@@ -207,7 +207,7 @@ add(
     lambda: side_by_side((4, 3), [ops.softmax, ops.log_softmax]),
 )
 add("ops_shapes", lambda: side_by_side((4, 3), SHAPES.values()))
-add("ops_parts", lambda: side_by_side((4, 3), PARTS.values(), batch=2))
+add("ops_parts", lambda: side_by_side((4, 3), PARTS.values(), batch=3))
 add("ops_joined", lambda: side_by_side((4, 3), JOINED.values(), num_inputs=2))
 add(
     "ops_images",

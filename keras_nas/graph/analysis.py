@@ -151,6 +151,7 @@ def _rule_call(
         map_leaves(with_axes, tuple(call.args)),
         map_leaves(with_axes, dict(call.kwargs)),
         [spec.shape for spec in call.outputs],
+        None if call.part.is_operation else call.part.template,
     )
 
 

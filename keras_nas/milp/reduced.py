@@ -86,28 +86,49 @@ class ReducedCosts:
         count = min(count, len(self.costs))
         return float(np.partition(self.costs, count - 1)[count - 1])
 
+    def of(self, i: int, sizes: np.ndarray) -> np.ndarray:
+        """Returns the reduced costs of some sizes of piece i."""
+        tilt = self.multipliers @ self.matrix[:, i]
+        return (
+            self.objectives.values(self.stage, i, sizes) - tilt * sizes - self.least[i]
+        )
+
+    def pressing(self, least: np.ndarray, most: np.ndarray) -> np.ndarray:
+        """Returns what rows cost that are to have values in a range.
+
+        Args:
+            least: Array of shape ``(points, rows)``, the least value of each row.
+            most: The largest one.
+
+        Returns:
+            Array of shape ``(points,)``; infinite where a row does not allow the range.
+        """
+        first, last = self.ends[:, 0], self.ends[:, 1]
+        is_out = (least > last) | (most < first)
+        wanted = np.where(self.multipliers > 0, first, last)
+        distance = np.maximum(least - wanted, 0) + np.maximum(wanted - most, 0)
+        costs = distance @ np.abs(self.multipliers)
+        return np.where(is_out.any(axis=1), np.inf, costs)
+
+    def limits(self, room: float) -> tuple[list[int], list[int]]:
+        """Limits around all sizes with reduced costs of at most ``room``."""
+        is_in = self.costs <= room
+        first, last = self.reach
+        low = np.minimum.reduceat(np.where(is_in, first, last.max()), self.starts)
+        high = np.maximum.reduceat(np.where(is_in, last, first.min()), self.starts)
+        return low.tolist(), high.tolist()
+
     def within(self, room: float) -> Problem:
         """The problem without what costs more than ``room`` above the bound."""
-        is_in = self.costs <= room
-        low, high = self.reach
-        low = np.minimum.reduceat(np.where(is_in, low, high.max()), self.starts)
-        high = np.maximum.reduceat(np.where(is_in, high, low.min()), self.starts)
-        return replace(
-            self.problem,
-            low=tuple(low.tolist()),
-            high=tuple(high.tolist()),
-            rows=tuple(self._rows_within(room)),
-        )
+        low, high = self.limits(room)
+        rows = tuple(self._rows_within(room))
+        return replace(self.problem, low=tuple(low), high=tuple(high), rows=rows)
 
     def most(self, problem: Problem) -> float:
         """The most that any sizes of a narrowed problem cost above the bound."""
-        tilts = self.multipliers @ self.matrix
-        costs = []
-        for i, limits in enumerate(zip(problem.low, problem.high, strict=True)):
-            # A convex function is largest at an end.
-            ends = np.array(limits)
-            tilted = self.objectives.values(self.stage, i, ends) - tilts[i] * ends
-            costs.append(tilted.max() - self.least[i])
+        limits = enumerate(zip(problem.low, problem.high, strict=True))
+        # A convex function is largest at an end.
+        costs = [self.of(i, np.array(ends)).max() for i, ends in limits]
         ends = _ends(problem, self.matrix)
         costs += list(np.abs(self.multipliers) * (ends[:, 1] - ends[:, 0]))
         return math.fsum(costs)

@@ -13,6 +13,7 @@ from keras_nas.milp.components import connected
 from keras_nas.milp.formulation import TOLERANCE, Formulation
 from keras_nas.milp.limits import limit, tighten
 from keras_nas.milp.objectives import Curves, Objectives, Stage, against, near_value
+from keras_nas.milp.points import points
 from keras_nas.milp.problem import Near, Problem, Row, total
 from keras_nas.milp.reduced import ReducedCosts
 from keras_nas.milp.solvers import Deadline, Outcome
@@ -92,7 +93,7 @@ class _Stages:
             if self.done[Stage.DEVIATION] > 0:
                 self._stage(Stage.DIRECTION)
             self._settle_nears()
-        for stage in (Stage.UTILITY, Stage.CHANGE, Stage.ORDER):
+        for stage in SUMS:
             if self._is_settled():
                 break
             self._stage(stage)
@@ -148,13 +149,43 @@ class _Stages:
         costs = None
         if stage in SUMS and len(self.problem.pieces) > MANY:
             costs = ReducedCosts(self.objectives, stage, self.centre)
-        sizes = self._solve(stage, self.problem) if costs is None else None
-        if costs is not None:
+            if self._list(stage, costs):
+                return
+        if costs is None:
+            sizes = self._solve(stage, self.problem)
+        else:
             sizes = self._solve_few(stage, costs)
         self.centre = sizes
         self.done[stage] = self.objectives.value(stage, sizes)
         if costs is not None:
             self._narrow(stage, costs)
+
+    def _list(self, stage: Stage, costs: ReducedCosts) -> bool:
+        """Ends all stages if the best sizes are few enough to be listed."""
+        room = TOLERANCE
+        while True:
+            found = points(costs, room)
+            if found is None:
+                return False
+            found = [p for p in found.tolist() if self._keeps_done(p)]
+            values = [self.objectives.value(stage, point) for point in found]
+            needed = min(values, default=math.inf) - costs.bound + TOLERANCE
+            if needed <= room:
+                break
+            room = min(2 * room, needed)
+        for later in SUMS[SUMS.index(stage) :]:
+            values = [self.objectives.value(later, point) for point in found]
+            best = min(values) + TOLERANCE
+            found = [p for p, v in zip(found, values, strict=True) if v <= best]
+        self.centre = self.task.best = found[0]
+        self.problem = replace(self.problem, low=tuple(found[0]), high=tuple(found[0]))
+        return True
+
+    def _keeps_done(self, sizes: list[int]) -> bool:
+        return all(
+            self.objectives.value(stage, sizes) <= optimum + TOLERANCE
+            for stage, optimum in self.done.items()
+        )
 
     def _solve_few(self, stage: Stage, costs: ReducedCosts) -> list[int]:
         """Solves a stage with the few sizes that can be best by their reduced costs.

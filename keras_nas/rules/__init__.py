@@ -18,10 +18,13 @@ from keras_nas.rules import (
     operations_reduction,
     operations_shape,
     pointwise,
+    recurrent,
     reshaping,
     spatial,
+    wrappers,
 )
 from keras_nas.rules.call import RuleCall, positional_names, split_masks
+from keras_nas.rules.custom import register_rule
 from keras_nas.rules.notation import describe
 from keras_nas.rules.registry import (
     find_rule,
@@ -75,7 +78,9 @@ __all__ = [
     "operations_shape",
     "pointwise",
     "positional_names",
+    "register_rule",
     "reshaping",
     "spatial",
     "split_masks",
+    "wrappers",
 ]

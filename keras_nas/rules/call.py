@@ -27,6 +27,8 @@ class RuleCall:
         output_shapes: Shape of each output, in flat order.
         tensors: All tensors among the arguments, in flat order, but for masks.
         masks: The tensors that Keras passes as masks.
+        layer: A layer with these weights, where something outside Keras takes part;
+            else None. Its settings may be older. Never to be called.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RuleCall:
         args: tuple,
         kwargs: Mapping[str, Any],
         output_shapes: Sequence[tuple[int | None, ...]],
+        layer: Any = None,
     ):
         self.unifier = unifier
         self.cls = cls
@@ -48,6 +51,7 @@ class RuleCall:
         self.args = args
         self.kwargs = kwargs
         self.output_shapes = tuple(output_shapes)
+        self.layer = layer
         data, masks = split_masks(cls, args, kwargs)
         self.tensors = _tensors_in(data)
         self.masks = _tensors_in(masks)

@@ -17,6 +17,8 @@ _DECISIVE = ("call", "build", "compute_output_shape", "compute_output_spec", "__
 
 _LAYERS: dict[type | str, Rule] = {}
 _OPERATIONS: dict[str, Rule] = {}
+# Of users; they come before the others.
+_CUSTOM: dict[type, Rule] = {}
 
 
 def layer_rule(*classes: type | str) -> Callable[[Rule], Rule]:
@@ -51,6 +53,16 @@ def operation_rule(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
+def set_custom_rule(cls: type, rule: Rule) -> None:
+    """Registers the rule of a user, in place of any other for this class."""
+    _CUSTOM[cls] = rule
+
+
+def forget_custom_rule(cls: type) -> None:
+    """Removes the rule of a user, if there is one."""
+    _CUSTOM.pop(cls, None)
+
+
 def shipped(*names: str) -> tuple[type, ...]:
     """Returns the layer classes of these names that the running Keras has."""
     return tuple(getattr(layers, name) for name in names if hasattr(layers, name))
@@ -66,7 +78,8 @@ def find_rule(cls: type, *, is_operation: bool) -> Rule | None:
         is_kerass = cls.__module__.startswith("keras.")
         return _OPERATIONS.get(cls.__name__) if is_kerass else None
     for base in cls.__mro__:
-        rule = _LAYERS.get(base) or _LAYERS.get(_unexported_name(base))
+        rule = _CUSTOM.get(base) or _LAYERS.get(base)
+        rule = rule or _LAYERS.get(_unexported_name(base))
         if rule is not None:
             return rule
         if any(name in vars(base) for name in _DECISIVE):
@@ -75,7 +88,7 @@ def find_rule(cls: type, *, is_operation: bool) -> Rule | None:
 
 
 def known_classes() -> Iterable[type | str]:
-    """Returns every layer class that has a rule."""
+    """Returns every layer class that has a rule of this package."""
     return tuple(_LAYERS)
 
 

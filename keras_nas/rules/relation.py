@@ -86,6 +86,8 @@ class WeightAxes:
             there are zero, so that growth keeps the function.
         new: Value of all other new positions: a number, or `INITIALIZER` for the
             layer's own initializer of this weight.
+        initializer: The initializer, as settings hold it or as an object, where it is
+            not the setting ``<last part of the weight's name>_initializer``.
         rescale: ``(axis, power)``: the values are multiplied by ``(new size / old
             size) ** power``, where a layer divides by a power of a size by itself.
     """
@@ -94,6 +96,7 @@ class WeightAxes:
     joined: int = -1
     reads: frozenset[int] = frozenset()
     new: float | str = INITIALIZER
+    initializer: Any = None
     rescale: tuple[tuple[Expression, float], ...] = ()
 
     @property

@@ -121,9 +121,10 @@ class _Change:
         blocks = block_indices(axes, self.analysis.resolve, self.keep)
         if blocks is None:
             return weight
+        setting = f"{weight.name.rsplit('/', 1)[-1]}_initializer"
         fill = fill_for(
             axes.new,
-            part.config.get(f"{weight.name.rsplit('/', 1)[-1]}_initializer"),
+            axes.initializer or part.config.get(setting),
             weight.dtype,
             self.options.seed,
             f"{part.key}/{weight.name}",

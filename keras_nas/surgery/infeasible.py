@@ -68,9 +68,12 @@ def _reasons(problem: Problem, request: Request) -> Iterator[str]:
             )
             if atoms & axis.atoms:
                 yield f"'{path}' needs the same size {len(group)} times"
-    for name, bound in (problem.options.bounds or {}).items():
-        if problem.names.width(problem.names.find(name)).atoms & axis.atoms:
-            yield f"'{name}' is bound to {tuple(bound)}"
+    for name, (low, high) in (problem.options.bounds or {}).items():
+        other = problem.names.width(problem.names.find(name))
+        is_broken = other.size < (low or 0) or (high or other.size) < other.size
+        # A bound that does not hold now has to be met, however far away it is.
+        if other.atoms & axis.atoms or is_broken:
+            yield f"'{name}' is bound to {(low, high)}"
     if problem.options.multiple_of is not None:
         yield f"sizes must be multiples of {problem.options.multiple_of!r}"
     others = [
@@ -94,6 +97,11 @@ def _advice(problem: Problem, blamed: list[Request], nearest: Mapping[Any, Any])
     if _blames_output(problem, blamed):
         release = " Or release the outputs of the model with `free_outputs=True`."
     present = {request.key: request.axis.size for request in blamed}
+    if not nearest:
+        return (
+            "No other size works either: leave out a request, or a keyword such as "
+            f"`bounds` or `locked`.{release}"
+        )
     if all(nearest.get(key) in (None, size) for key, size in present.items()):
         kept = ", ".join(f"{size} for {key!r}" for key, size in present.items())
         return f"Only the present size works: {kept}.{release}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any
 
 from keras_nas.axes import Expression
@@ -47,7 +48,8 @@ class Names:
         if name in self._calls or name in self._analysis.flat.aliases:
             return name
         candidates = self._by_last.get(name, [])
-        if len(candidates) == 1:
+        # One layer inside a nested model that is called twice is still one layer.
+        if len(set(map(_first_call, candidates))) == 1:
             return candidates[0]
         if candidates:
             listed = ", ".join(map(repr, candidates))
@@ -115,3 +117,8 @@ class Names:
                 f"Name a layer whose output has channels. Received: {path!r}"
             )
         return axis
+
+
+def _first_call(path: str) -> str:
+    """Returns the path of the same vertex at the first call of all nested models."""
+    return re.sub(r"\^\d+/", "/", path)

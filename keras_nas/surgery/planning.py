@@ -182,5 +182,7 @@ def _keep_arrays(pieces: Sequence[Piece], sizes: Sizes) -> dict[Atom, np.ndarray
         utility = np.nan_to_num(piece.utility, nan=-np.inf, posinf=-np.inf)
         # A stable sort, so that of equally useful neurons the first ones stay.
         best = np.argsort(-utility, kind="stable")[:kept]
-        keep[piece.key] = np.concatenate([np.sort(best), np.full(inserted, -1)])
+        index = np.concatenate([np.sort(best), np.full(inserted, -1)])
+        index.flags.writeable = False
+        keep[piece.key] = index
     return keep

@@ -61,6 +61,11 @@ def hold(
         ]
         if len(free) < 2:
             continue
+        given = {f: requested[f] for f in free if requested.get(f) is not None}
+        if item in wanted_whole and len(given) < len(free):
+            # The sizes of the whole and of these factors are known; others follow.
+            sizes |= given
+            free = [factor for factor in free if factor not in given]
         chosen = _choose(free, asked, last_free and item in wanted_whole)
         # Of a square (the same axis twice) the second one holds the first one, too.
         for factor in free[:chosen] + free[chosen + 1 :]:
