@@ -129,9 +129,7 @@ def zeroed(plan: kn.Plan) -> kn.Graph:
         if relation is None:
             continue
         weights = tuple(
-            Weight.derived(
-                weight, weight.shape, partial(_zero_reads, plan, axes)
-            )
+            Weight.derived(weight, weight.shape, partial(_zero_reads, plan, axes))
             if (axes := relation.weights.get(weight.name)) is not None and axes.reads
             else weight
             for weight in part.weights

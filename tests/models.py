@@ -391,9 +391,7 @@ add(
 )
 add(
     "merge_broadcast",
-    lambda: merged(
-        dense(6, "a"), dense(1, "b"), shape=(4, 3), merge=layers.Multiply()
-    ),
+    lambda: merged(dense(6, "a"), dense(1, "b"), shape=(4, 3), merge=layers.Multiply()),
 )
 add(
     "merge_ranks",

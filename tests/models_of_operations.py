@@ -167,9 +167,7 @@ add(
 add("ops_binary", lambda: side_by_side((4,), available(BINARY), num_inputs=2))
 add(
     "ops_complex",
-    lambda: side_by_side(
-        (4,), [lambda x, y: ops.real(ops.polar(x, y))], num_inputs=2
-    ),
+    lambda: side_by_side((4,), [lambda x, y: ops.real(ops.polar(x, y))], num_inputs=2),
     trains=False,
 )
 add(
@@ -211,9 +209,7 @@ add("ops_parts", lambda: side_by_side((4, 3), PARTS.values(), batch=3))
 add("ops_joined", lambda: side_by_side((4, 3), JOINED.values(), num_inputs=2))
 add(
     "ops_images",
-    lambda: side_by_side(
-        (2, 4, 3), [lambda x: ops.space_to_depth(x, 2)]
-    ),
+    lambda: side_by_side((2, 4, 3), [lambda x: ops.space_to_depth(x, 2)]),
 )
 add(
     "ops_depth_to_space",

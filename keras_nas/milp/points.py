@@ -15,7 +15,7 @@ from keras_nas.milp.problem import Problem, Step
 from keras_nas.milp.reduced import ReducedCosts
 
 # So many combinations are listed at most; so many are looked at for one more size.
-MOST, WORK = 20_000, 400_000
+MOST, WORK = 30_000, 200_000
 
 
 def points(costs: ReducedCosts, room: float) -> np.ndarray | None:
@@ -32,33 +32,33 @@ def points(costs: ReducedCosts, room: float) -> np.ndarray | None:
     free = np.flatnonzero(low < high)
     if (high - low).sum() > MOST:
         return None
-    matrix = costs.matrix
-    found = low[None, :].copy()
     fixed = [costs.of(i, low[i : i + 1])[0] for i in np.flatnonzero(low == high)]
     spent = np.array([math.fsum(fixed)])
+    found = np.zeros((1, len(free)), dtype=np.int64)
+    values = (costs.matrix @ low)[None, :]
     for place, i in enumerate(free):
         sizes = np.arange(low[i], high[i] + 1)
         if len(found) * len(sizes) > WORK:
             return None
-        point, value = np.nonzero(spent[:, None] + costs.of(i, sizes) <= room)
-        spent = spent[point] + costs.of(i, sizes)[value]
-        found = found[point]
-        found[:, i] = sizes[value]
-        # The rows can still gain what is open of the pieces to come, all at their low.
-        rest = matrix[:, free[place + 1 :]] * (high - low)[free[place + 1 :]]
-        values = found @ matrix.T
-        keep = costs.pressing(
+        extra = costs.of(i, sizes)
+        point, value = np.nonzero(spent[:, None] + extra <= room)
+        spent, more = spent[point] + extra[value], sizes[value] - low[i]
+        values = values[point] + more[:, None] * costs.matrix[:, i]
+        # The rows can still change by the pieces to come, which stand at their low.
+        rest = costs.matrix[:, free[place + 1 :]] * (high - low)[free[place + 1 :]]
+        keep = spent <= room - costs.pressing(
             values + np.minimum(rest, 0).sum(axis=1),
             values + np.maximum(rest, 0).sum(axis=1),
         )
-        keep = spent + keep <= room
-        found, spent = found[keep], spent[keep]
+        found = found[point[keep]]
+        found[:, place] = more[keep]
+        spent, values = spent[keep], values[keep]
         if len(found) > MOST:
             return None
-    if not len(free):
-        values = found @ matrix.T
-        found = found[spent + costs.pressing(values, values) <= room]
-    return _stepping(found, costs.problem)
+    keep = spent <= room - costs.pressing(values, values)
+    result = np.repeat(low[None, :], keep.sum(), axis=0)
+    result[:, free] += found[keep]
+    return _stepping(result, costs.problem)
 
 
 def _stepping(found: np.ndarray, problem: Problem) -> np.ndarray:

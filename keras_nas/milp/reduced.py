@@ -72,11 +72,10 @@ class ReducedCosts:
         self.multipliers = np.zeros(len(self.problem.rows))
         for _ in range(MOVES):
             self._place_knots(centre)
-            self.bound = self._improve_multipliers(*COARSE)
+            self._improve_multipliers(*COARSE)
             before, centre = centre, self._best_sizes()
-            if np.abs(np.subtract(centre, before)).max() < NEAR:
+            if np.abs(np.subtract(centre, before)).max() <= NEAR // 2:
                 break
-        self._place_knots(centre)
         self.bound = self._improve_multipliers(*FINE)
         self.least = np.minimum.reduceat(self._tilted(self.multipliers), self.starts)
         self.costs = self._tilted(self.multipliers) - self.least[self.owner]

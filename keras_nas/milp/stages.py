@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from operator import lt
 
 from keras_nas.errors import SolverError
 from keras_nas.milp import solvers
@@ -24,6 +23,8 @@ from keras_nas.milp.tangents import Lines
 MANY = 8
 # Stages that are sums over sizes.
 SUMS = (Stage.UTILITY, Stage.CHANGE, Stage.ORDER)
+# The room for sizes that are listed grows by this factor.
+GROWTH = 1.5
 # How many values per piece, on average, are tried before all.
 SHARES = (1.2, 2, 8)
 
@@ -172,7 +173,7 @@ class _Stages:
             needed = min(values, default=math.inf) - costs.bound + TOLERANCE
             if needed <= room:
                 break
-            room = min(2 * room, needed)
+            room = min(GROWTH * room, needed)
         for later in SUMS[SUMS.index(stage) :]:
             values = [self.objectives.value(later, point) for point in found]
             best = min(values) + TOLERANCE
@@ -228,7 +229,7 @@ class _Stages:
         run = solvers.attach(self.task.solver, form.model)
         used = [s for s in (Stage.UTILITY, Stage.CHANGE) if s in {*self.done, stage}]
         self._hold_lines(form, used)
-        if used and sum(map(lt, problem.low, problem.high)) > MANY:
+        if used and problem is self.problem and len(problem.pieces) > MANY:
             self._relaxed_rounds(run, form, used)
         while True:
             sizes = run_once(run, form, self.task)

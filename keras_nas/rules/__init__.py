@@ -5,6 +5,7 @@ these files.
 """
 
 from keras_nas.rules import (
+    attention,
     convolution,
     dense,
     einsum,
@@ -20,6 +21,7 @@ from keras_nas.rules import (
     pointwise,
     recurrent,
     reshaping,
+    reversible_embedding,
     spatial,
     wrappers,
 )
@@ -56,6 +58,7 @@ __all__ = [
     "Sliced",
     "Undescribed",
     "WeightAxes",
+    "attention",
     "convolution",
     "dense",
     "describe",
@@ -78,8 +81,10 @@ __all__ = [
     "operations_shape",
     "pointwise",
     "positional_names",
+    "recurrent",
     "register_rule",
     "reshaping",
+    "reversible_embedding",
     "spatial",
     "split_masks",
     "wrappers",

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import layers
 
 from keras_nas.axes import Expression, Fixed, product
@@ -435,6 +436,10 @@ def _with_query_heads(
     sizes = (num_groups, num_heads // num_groups)
     groups, _ = call.unifier.factor(query.axes[2], sizes)
     _tie(call, groups, key.axes[2])
+    if keras.config.backend() == "tensorflow" and num_groups > 1:
+        # There Keras cannot run one key head for several query heads.
+        first, _ = call.unifier.split(groups, (2, num_groups - 2))
+        call.freeze(first, f"'{call.name}' needs two key heads on TensorFlow")
     heads = call.resolve(query.axes[2])
     return tuple(
         AxisTensor((*tensor.axes[:2], heads, tensor.axes[3])) for tensor in (key, value)

@@ -44,6 +44,7 @@ def register_rule(
     weights: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
     new: Mapping[str, float] | None = None,
+    reads: Mapping[str, str] | None = None,
     mixes: Mapping[str, str] | None = None,
     rescale: Mapping[str, tuple[str, float]] | None = None,
     widths: Mapping[str, str] | None = None,
@@ -59,7 +60,7 @@ def register_rule(
     zero, so that growth keeps the function. Write ``"h -> c"`` to say that it reads
     ``h`` and makes ``c``. Without an arrow it reads the names that the outputs do not
     have; if there are none, all of several names but the last, as the kernels of
-    Keras do; and a weight of one name reads nothing.
+    Keras do. A weight of one name and a ``bias``, ``beta`` or ``gamma`` read nothing.
 
     Args:
         cls: The layer class. Subclasses that override neither ``call`` nor ``build``
@@ -80,6 +81,9 @@ def register_rule(
         new: Name of a weight -> value of its new positions. By default the layer's
             setting ``<weight>_initializer``, else 1 for ``gamma``, 0 for ``beta`` and
             ``bias``, and Glorot's uniform initializer for all others.
+        reads: Name of a weight -> names of the axes that it reads, where neither the
+            arrow nor the order of its axes can say it. Of two weights whose results
+            are multiplied and summed, as query and key, one reads that axis.
         mixes: Name of an axis -> sentence that says why the function must change with
             this axis, as under a softmax or a normalization over it. It becomes a
             note of the plan.
@@ -147,6 +151,7 @@ def register_rule(
         "weights": weights,
         "config": config,
         "new": new,
+        "reads": reads,
         "mixes": mixes,
         "rescale": rescale,
         "widths": widths,
@@ -171,6 +176,7 @@ class _Declared:
     weights: Mapping[str, str]
     config: Mapping[str, str]
     new: Mapping[str, float]
+    reads: Mapping[str, str]
     mixes: Mapping[str, str]
     rescale: Mapping[str, tuple[str, float]]
     widths: Mapping[str, str]
@@ -193,6 +199,11 @@ class _Declared:
                 for key, pattern in self.widths.items()
                 for name in _of(pattern)
             },
+            **{
+                f"reads[{key!r}]": name
+                for key, pattern in self.reads.items()
+                for name in _of(pattern)
+            },
         }
         for where, name in used.items():
             if name not in known:
@@ -201,7 +212,8 @@ class _Declared:
                     f"{where} names the axis {name!r}, which no pattern has",
                     f"Use one of {sorted(known)}.",
                 )
-        for where, names in (("new", self.new), ("rescale", self.rescale)):
+        for where in ("new", "reads", "rescale"):
+            names = getattr(self, where)
             if not names.keys() <= self.weights.keys():
                 odd = sorted(names.keys() - self.weights.keys())
                 raise _error(
@@ -214,6 +226,7 @@ class _Declared:
         """The rule: translates names of weights, then describes the call."""
         self._check_settings(call)
         real = {name: _real_name(call, name) for name in self.weights}
+        self._check_ranks(call, real)
         rescaled = {f"rescale {key}": axis for key, (axis, _) in self.rescale.items()}
         mixed = {f"mixes {name}": name for name in self.mixes}
         relation = describe(
@@ -236,7 +249,7 @@ class _Declared:
                 power = self.rescale[key][1]
                 scale = ((axes[f"rescale {key}"], power),)
                 found = dataclasses.replace(found, rescale=scale)
-            reads = self._reads(pattern, len(call.weights[name]))
+            reads = self._reads(key, len(call.weights[name]))
             weights[name] = dataclasses.replace(found, reads=reads)
         return dataclasses.replace(
             relation,
@@ -256,7 +269,7 @@ class _Declared:
         for side in self.tensors.split("->"):
             for pattern in side.split(","):
                 yield "the rule", pattern
-        fields = ["weights", "config"] + ["widths"] * with_widths
+        fields = ["weights", "config"] + ["widths", "reads"] * with_widths
         for field in fields:
             for key, pattern in getattr(self, field).items():
                 yield f"{field}[{key!r}]", pattern
@@ -269,6 +282,18 @@ class _Declared:
                     f"the rule says that the setting {key!r} holds a size, but "
                     f"`get_config` does not return it (it has {sorted(call.config)})",
                 )
+
+    def _check_ranks(self, call: RuleCall, real: Mapping[str, str]) -> None:
+        for key, pattern in self.weights.items():
+            shape = call.weights.get(real[key])
+            tokens = parse(_joined(pattern))
+            if shape is None or len(_expanded(tokens, len(shape))) == len(shape):
+                continue
+            raise _contradiction(
+                call,
+                f"its weight '{real[key]}' has shape {tuple(shape)}, but the rule gives "
+                f"it the axes {pattern!r}",
+            )
 
     def _widths(self) -> dict[str, str]:
         """Settings that hold a width which is not the size of the layer."""
@@ -292,14 +317,20 @@ class _Declared:
             return INITIALIZER
         return _USUAL_NEW.get(last, INITIALIZER)
 
-    def _reads(self, pattern: str, rank: int) -> frozenset[int]:
+    def _reads(self, key: str, rank: int) -> frozenset[int]:
         """Numbers of the axes along which a weight reads."""
+        pattern = self.weights[key]
         tokens = _expanded(parse(_joined(pattern)), rank)
+        if key in self.reads:
+            read = _of(self.reads[key])
+            return frozenset(n for n in _named(tokens) if read.intersection(tokens[n]))
         if "->" in pattern:
             made = len(parse(pattern.split("->")[1]))
             return frozenset(_named(tokens[: len(tokens) - made]))
         inputs, outputs = map(_of, self.tensors.split("->"))
         only_read = inputs - outputs
+        if key.rsplit("/", 1)[-1] in _USUAL_NEW:
+            return frozenset()
         places = list(_named(tokens))
         reading = [n for n in places if only_read.intersection(tokens[n])]
         return frozenset(reading or places[:-1])
@@ -371,44 +402,46 @@ def _check_outputs(call: RuleCall, relation: Relation) -> None:
 
 
 def _real_name(call: RuleCall, name: str) -> str:
-    """Returns the name of a weight that may be named by attributes."""
+    """Returns the name of a weight whose path may go through attributes."""
     if name in call.weights or call.layer is None:
         return name
-    found = _aliases(call.layer).get(name, name)
-    return found if found in call.weights else name
+    found: list[tuple[Any, str]] = [(call.layer, "")]
+    for step in name.split("/"):
+        found = [
+            (inner, prefix)
+            for value, start in found
+            for labels, inner, prefix in _inside(value, start)
+            if step in labels
+        ]
+    names = (f"{prefix}{value.name}" for value, prefix in found if _is_weight(value))
+    return next((known for known in names if known in call.weights), name)
 
 
-def _aliases(layer: Any) -> dict[str, str]:
-    """Returns path through attributes -> path through names, of each weight."""
-    found: dict[str, str] = {}
-    pending, seen = [(layer, "", "")], set()
-    while pending:
-        value, path, name = pending.pop()
-        if isinstance(value, keras.Variable):
-            found.setdefault(path, f"{name}{value.name}")
-            stem = path.rpartition("/")[0]
-            found.setdefault(f"{stem}/{value.name}".lstrip("/"), f"{name}{value.name}")
-            continue
-        if isinstance(value, keras.Layer):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            if path:
-                name = f"{name}{value.name}/"
-            items = vars(value).items()
-        elif isinstance(value, dict):
-            items = value.items()
-        elif isinstance(value, (list, tuple)):
-            items = enumerate(value)
-        else:
-            continue
-        # Public attributes first: they are the names that users know.
-        for key, inner in sorted(
-            items, key=lambda item: not str(item[0]).startswith("_")
-        ):
-            if isinstance(inner, (keras.Layer, keras.Variable, dict, list, tuple)):
-                pending.append((inner, f"{path}/{key}".lstrip("/"), name))
-    return found
+def _inside(value: Any, prefix: str) -> Iterator[tuple[tuple, Any, str]]:
+    """Yields ``(labels, thing, path of names)`` of all that a thing holds."""
+    if isinstance(value, keras.Layer):
+        items = list(vars(value).items())
+        if isinstance(value, keras.Model):
+            items.append(("layers", value.layers))
+    elif isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        items = list(enumerate(value))
+    else:
+        return
+    for key, inner in items:
+        if isinstance(inner, keras.Layer):
+            yield (str(key), inner.name), inner, f"{prefix}{inner.name}/"
+        elif _is_weight(inner):
+            yield (str(key), inner.name), inner, prefix
+        elif isinstance(inner, (dict, list, tuple)):
+            yield (str(key),), inner, prefix
+            if isinstance(value, keras.Layer):
+                yield from _inside(inner, prefix)
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, keras.Variable)
 
 
 def _check_class(cls: Any) -> None:

@@ -22,7 +22,7 @@ from keras_nas.surgery.requests import (
     read_input_requests,
     read_requests,
 )
-from keras_nas.surgery.system import BoundSystem, Problem
+from keras_nas.surgery.system import BoundSystem, Job
 
 Nearest = dict[Any, int | tuple[int, int]]
 
@@ -32,9 +32,7 @@ def plan_sizes(graph: Graph, requests: Mapping[Any, Any], options: Options) -> P
     analysis = analyze(graph)
     names = Names(analysis)
     return _plan(
-        Problem(
-            graph, analysis, names, read_requests(analysis, names, requests), options
-        )
+        Job(graph, analysis, names, read_requests(analysis, names, requests), options)
     )
 
 
@@ -43,42 +41,40 @@ def plan_inputs(graph: Graph, name: str, sizes: Any, options: Options) -> Plan:
     analysis = analyze(graph)
     names = Names(analysis)
     requests = read_input_requests(analysis, names, name, sizes)
-    return _plan(Problem(graph, analysis, names, requests, options))
+    return _plan(Job(graph, analysis, names, requests, options))
 
 
-def _plan(problem: Problem) -> Plan:
-    problem.check_names()
+def _plan(job: Job) -> Plan:
+    job.check_names()
     try:
-        bound, sizes = _solve(problem, problem.requests)
+        bound, sizes = _solve(job, job.requests)
     except Infeasible:
-        possible = _nearest_sizes(problem)
-        if problem.options.strict:
-            raise InfeasibleError(
-                describe_conflict(problem, possible), possible
-            ) from None
-        bound, sizes = _solve_nearest(problem, possible)
+        possible = _nearest_sizes(job)
+        if job.options.strict:
+            raise InfeasibleError(describe_conflict(job, possible), possible) from None
+        bound, sizes = _solve_nearest(job, possible)
     return Plan(
-        graph=problem.graph,
-        analysis=problem.analysis,
-        requests=problem.requests,
-        options=problem.options,
+        graph=job.graph,
+        analysis=job.analysis,
+        requests=job.requests,
+        options=job.options,
         atom_keep=_keep_arrays(bound.system.pieces, sizes),
         status=sizes.status,
-        names=problem.names,
+        names=job.names,
     )
 
 
-def _solve(problem: Problem, requests: Sequence[Request]) -> tuple[BoundSystem, Sizes]:
+def _solve(job: Job, requests: Sequence[Request]) -> tuple[BoundSystem, Sizes]:
     """Solves with either end of a product free, whichever serves the requests best."""
     best, best_missed = None, float("inf")
-    for bound in _variants(problem, requests):
-        system = problem.with_utilities(bound.system)
+    for bound in _variants(job, requests):
+        system = job.with_utilities(bound.system)
         try:
             sizes = solve(
                 system,
-                solver=problem.options.solver,
-                time_limit_s=problem.options.time_limit_s,
-                accept_incumbent=problem.options.accept_incumbent,
+                solver=job.options.solver,
+                time_limit_s=job.options.time_limit_s,
+                accept_incumbent=job.options.accept_incumbent,
             )
         except Infeasible:
             continue
@@ -92,10 +88,10 @@ def _solve(problem: Problem, requests: Sequence[Request]) -> tuple[BoundSystem, 
     return best
 
 
-def _variants(problem: Problem, requests: Sequence[Request]) -> list[BoundSystem]:
+def _variants(job: Job, requests: Sequence[Request]) -> list[BoundSystem]:
     """The size systems with the first and with the last factor of products free."""
-    first = problem.system(requests, last_free=False)
-    last = problem.system(requests, last_free=True)
+    first = job.system(requests, last_free=False)
+    last = job.system(requests, last_free=True)
     is_same = (first.held.sizes, first.held.atoms) == (last.held.sizes, last.held.atoms)
     return [first] if is_same else [first, last]
 
@@ -108,17 +104,17 @@ def _missed(bound: BoundSystem, sizes: Sizes, requests: Sequence[Request]) -> fl
     )
 
 
-def _nearest_sizes(problem: Problem) -> Nearest:
+def _nearest_sizes(job: Job) -> Nearest:
     """Finds, for each exact request that fails, the nearest sizes that work.
 
     The other exact requests are kept while that leaves any size at all.
     """
-    exact = [request for request in problem.requests if not request.is_near]
+    exact = [request for request in job.requests if not request.is_near]
     result: Nearest = {}
     for request in exact:
         others = [other for other in exact if other is not request]
         for kept in (others, []) if others else ([],):
-            below, above = _nearest_of(problem, request, kept)
+            below, above = _nearest_of(job, request, kept)
             if (below, above) != (None, None):
                 break
         if request.size in (below, above):
@@ -130,10 +126,10 @@ def _nearest_sizes(problem: Problem) -> Nearest:
 
 
 def _nearest_of(
-    problem: Problem, request: Request, others: Sequence[Request]
+    job: Job, request: Request, others: Sequence[Request]
 ) -> tuple[int | None, int | None]:
     found_below, found_above = [], []
-    for bound in _variants(problem, [*others, request]):
+    for bound in _variants(job, [*others, request]):
         fitting = bound.linear(request.axis)
         system = replace(
             bound.system,
@@ -144,23 +140,23 @@ def _nearest_of(
             system,
             fitting,
             request.size,
-            solver=problem.options.solver,
-            time_limit_s=problem.options.time_limit_s,
+            solver=job.options.solver,
+            time_limit_s=job.options.time_limit_s,
         )
         found_below += [below] if below is not None else []
         found_above += [above] if above is not None else []
     return max(found_below, default=None), min(found_above, default=None)
 
 
-def _solve_nearest(problem: Problem, possible: Nearest) -> tuple[BoundSystem, Sizes]:
+def _solve_nearest(job: Job, possible: Nearest) -> tuple[BoundSystem, Sizes]:
     """Takes the nearest sizes of what cannot be had exactly, and says so."""
-    soft = tuple(replace(request, is_near=True) for request in problem.requests)
+    soft = tuple(replace(request, is_near=True) for request in job.requests)
     try:
-        bound, sizes = _solve(problem, soft)
+        bound, sizes = _solve(job, soft)
     except Infeasible:
-        raise InfeasibleError(describe_conflict(problem, possible), possible) from None
+        raise InfeasibleError(describe_conflict(job, possible), possible) from None
     new = {piece.key: sizes.size(piece.key) for piece in bound.system.pieces}
-    for request in problem.requests:
+    for request in job.requests:
         taken = bound.linear(request.axis).value(new)
         if taken != request.size and not request.is_near:
             warnings.warn(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from keras_nas.surgery.requests import Request
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Job:
     """A graph, what is asked of it, and on which terms.
 
     Attributes:
@@ -219,4 +219,4 @@ class BoundSystem:
 
     system: SizeSystem
     held: Held
-    linear: object
+    linear: Callable[[Expression], Linear]

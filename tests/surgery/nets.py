@@ -62,6 +62,4 @@ def nested() -> keras.Model:
     x = layers.Dense(6, activation="tanh", name="inner")(source)
     encoder = keras.Model(source, layers.Dense(5, name="out")(x), name="encoder")
     outer = keras.Input((4,), name="in")
-    return randomize(
-        keras.Model(outer, layers.Dense(2, name="head")(encoder(outer)))
-    )
+    return randomize(keras.Model(outer, layers.Dense(2, name="head")(encoder(outer))))

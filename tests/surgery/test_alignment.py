@@ -68,7 +68,9 @@ def test_sums_of_concatenations_with_other_boundaries_share_pieces():
     added = layers.Add(name="add")([left, right])
     model = randomize(keras.Model(source, layers.Dense(2)(added)))
     values = [5, 1, 5, 5, 1, 5, 1, 5]
-    plan = resized(model, {"add": 5}, importance={"add": values, **dict.fromkeys("abcd", 0)})
+    plan = resized(
+        model, {"add": 5}, importance={"add": values, **dict.fromkeys("abcd", 0)}
+    )
     assert kept(plan, "add") == [0, 2, 3, 5, 7]
     assert kept(plan, "a") == [0, 2] and kept(plan, "b") == [0, 2, 4]
     assert kept(plan, "c") == [0, 2, 3, 5] and kept(plan, "d") == [1]
@@ -128,7 +130,9 @@ def test_input_that_is_added_freezes_its_partner_with_a_clear_error():
     a = dense(5, "a")(source)
     added = layers.Add(name="add")([a, source])
     model = randomize(keras.Model(source, layers.Dense(2)(added)))
-    with pytest.raises(kn.InfeasibleError, match="'a' cannot.*model input 'data'") as info:
+    with pytest.raises(
+        kn.InfeasibleError, match="'a' cannot.*model input 'data'"
+    ) as info:
         kn.resize(model, "a", 3)
     assert info.value.nearest == {"a": 5}
 
@@ -137,12 +141,12 @@ def test_input_beside_neurons_freezes_only_what_it_is_added_to():
     source = keras.Input((3,), name="data")
     a, b = dense(4, "a")(source), dense(7, "b")(source)
     joined = layers.Concatenate(name="cat")([source, a])
-    model = keras.Model(
-        source, layers.Dense(2)(layers.Add(name="add")([joined, b]))
-    )
+    model = keras.Model(source, layers.Dense(2)(layers.Add(name="add")([joined, b])))
     plan = resized(randomize(model), {"b": 5}, importance={"b": range(7), "a": 0})
     assert kept(plan, "b") == [0, 1, 2, 5, 6] and kept(plan, "a") == [2, 3]
-    with pytest.raises(kn.InfeasibleError, match="some of its neurons are fixed") as info:
+    with pytest.raises(
+        kn.InfeasibleError, match="some of its neurons are fixed"
+    ) as info:
         kn.resize(model, "b", 3)
     assert info.value.nearest == {"b": 4}
 
@@ -215,7 +219,9 @@ def test_nested_model_that_is_called_twice_changes_in_both_places():
     assert kept(plan, "first") == kept(plan, "block/out") == kept(plan, "block^1/out")
     new = plan.apply()
     assert new.get_layer("block").get_layer("out").units == 4
-    assert [layer.name for layer in new.layers] == [layer.name for layer in model.layers]
+    assert [layer.name for layer in new.layers] == [
+        layer.name for layer in model.layers
+    ]
 
 
 def test_flatten_keeps_whole_channels_at_every_pixel():
@@ -254,7 +260,9 @@ def test_growth_leaves_the_outputs_equal_and_new_readers_zero():
     np.testing.assert_allclose(run(new, data)[0], run(model, data)[0], rtol=1e-5)
     kernel = keras.ops.convert_to_numpy(new.get_layer("head").kernel)
     assert not kernel[5:].any() and kernel[:5].all()
-    kernel = keras.ops.convert_to_numpy(new.get_layer("encoder").get_layer("out").kernel)
+    kernel = keras.ops.convert_to_numpy(
+        new.get_layer("encoder").get_layer("out").kernel
+    )
     assert not kernel[6:].any() and kernel[:6, 5:].all()
 
 

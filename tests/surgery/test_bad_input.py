@@ -250,7 +250,10 @@ def test_bounds_of_two_tied_layers_that_contradict_are_infeasible(model):
 
 def test_bounds_that_a_fixed_layer_breaks_are_refused(model):
     refuse(
-        model, kn.InvalidRequestError, "'in' has 4.*cannot change", bounds={"in": (5, 6)}
+        model,
+        kn.InvalidRequestError,
+        "'in' has 4.*cannot change",
+        bounds={"in": (5, 6)},
     )
 
 

@@ -22,7 +22,9 @@ def rows(plan: kn.Plan) -> dict[str, list[str]]:
     header, rule, *lines = str(plan).split("\n")
     assert header.split() == "layer old new kept dropped added why".split()
     assert set(rule) == {"-", " "}
-    matches = [re.match(r"(\S+( \(\w+\))?)" + r" +(\d+)" * 5 + " +(.*)", n) for n in lines]
+    matches = [
+        re.match(r"(\S+( \(\w+\))?)" + r" +(\d+)" * 5 + " +(.*)", n) for n in lines
+    ]
     return {
         match[1]: [*map(int, match.groups()[2:7]), match[8]]
         for match in matches

@@ -213,7 +213,9 @@ def test_importance_none_counts_every_neuron_one_and_keeps_the_first():
 def test_default_importance_is_the_magnitude_of_the_weights():
     model = chain(5, 2)
     layer = model.get_layer("d0")
-    layer.set_weights([np.ones((3, 5)) * [1, -5, 2, -4, 3], np.array([0.0, 0, 9, 0, 0])])
+    layer.set_weights(
+        [np.ones((3, 5)) * [1, -5, 2, -4, 3], np.array([0.0, 0, 9, 0, 0])]
+    )
     assert kept(kn.plan(model, "d0", 3), "d0") == [1, 2, 3]
     by_name = kn.plan(model, "d0", 3, importance="l2")
     assert kept(by_name, "d0") == [1, 2, 3]
@@ -248,8 +250,11 @@ def test_kept_importance_is_the_optimum_of_brute_force(seed):
     size = int(rng.integers(2, 7))
     plan = kn.plan(model, "add", size, importance=values)
     best = max(
-        (chosen for chosen in itertools.combinations(range(7), size)
-         if chosen[0] < 3 <= chosen[-1]),
+        (
+            chosen
+            for chosen in itertools.combinations(range(7), size)
+            if chosen[0] < 3 <= chosen[-1]
+        ),
         key=lambda chosen: joint[list(chosen)].sum(),
     )
     assert kept(plan, "add") == list(best)
@@ -393,7 +398,9 @@ def test_groups_follow_the_width_where_each_channel_is_a_group(multiplier):
     plan = kn.plan(model, "dw", 4 * multiplier)
     new = plan.apply()
     assert (new.get_layer("dw").groups, new.get_layer("stem").filters) == (4, 4)
-    assert kept(plan, "dw")[::multiplier] == [multiplier * n for n in kept(plan, "stem")]
+    assert kept(plan, "dw")[::multiplier] == [
+        multiplier * n for n in kept(plan, "stem")
+    ]
     check_plan(plan, model, random_inputs(model))
     grown = kn.plan(model, "stem", 9)
     assert grown.sizes["dw"] == 9 * multiplier
@@ -458,7 +465,6 @@ def test_seed_decides_the_new_weights_and_nothing_else():
 
 def test_new_weights_do_not_touch_the_global_random_state():
     model = chain(4, 3, 2)
-
 
     def draws(middle):
         keras.utils.set_random_seed(1)
