@@ -346,23 +346,29 @@ def _randomize(
         if isinstance(layer, layers.Normalization):
             layer.finalize_state()  # It computes with copies of these two weights.
     _measure_statistics(model, images)
-    for variable in model.weights:
-        shape = tuple(variable.shape)
-        if variable.name == "moving_variance":
-            variable.assign(variable * generator.uniform(0.5, 1.5, shape))
-        elif variable.name == "moving_mean":
-            variable.assign(variable + generator.normal(0, 0.1, shape))
+    for norm in _norms(model):
+        # On average this neither amplifies nor damps, however many norms there are.
+        shape, variance = tuple(norm.moving_variance.shape), norm.moving_variance
+        deviation = keras.ops.sqrt(variance)
+        norm.moving_mean.assign(
+            norm.moving_mean + deviation * generator.normal(0, 0.1, shape)
+        )
+        variance.assign(variance * generator.uniform(0.6, 1.6, shape))
 
 
 def _measure_statistics(model: keras.Model, images: np.ndarray) -> None:
     """Sets the moving statistics of all norms to those of one batch."""
-    norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+    norms = _norms(model)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     model(images, training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _norms(model: keras.Model) -> list[keras.Layer]:
+    return [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
 
 
 def _number(text: str) -> int:

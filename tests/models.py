@@ -86,11 +86,17 @@ def dense(units: int = 6, name: str = "before") -> layers.Layer:
     return layers.Dense(units, activation="tanh", name=name)
 
 
+def made(name: str, *args, **settings) -> layers.Layer | None:
+    """Returns a layer of Keras; None where this version does not have its class."""
+    cls = getattr(layers, name, None)
+    return cls and cls(*args, **settings)
+
+
 def through(shape, *middle, units: int = 6) -> keras.Model:
     """A model in which neurons go from one dense layer through layers to another."""
     x = inputs = keras.Input(shape)
     x = dense(units)(x)
-    for layer in middle:
+    for layer in filter(None, middle):
         x = layer(x)
     return keras.Model(inputs, layers.Dense(2, name="after")(x))
 
@@ -221,7 +227,7 @@ _add_each(
         "layer": lambda: layers.LayerNormalization(),
         "layer_of_two_axes": lambda: layers.LayerNormalization(axis=(2, 3)),
         "layer_of_columns": lambda: layers.LayerNormalization(axis=2, center=False),
-        "rms": lambda: layers.RMSNormalization(),
+        "rms": lambda: made("RMSNormalization"),
         "unit": lambda: layers.UnitNormalization(),
         "group": lambda: layers.GroupNormalization(2),
         "group_all": lambda: layers.GroupNormalization(1),
@@ -302,13 +308,13 @@ for _rank, _shape in ((1, (6, 3)), (2, (6, 6, 3)), (3, (4, 4, 4, 3))):
         f"spatial_{_rank}d",
         lambda rank=_rank, shape=_shape: through(
             shape,
-            getattr(layers, f"ZeroPadding{rank}D")(1),
-            getattr(layers, f"MaxPooling{rank}D")(2, strides=1),
-            getattr(layers, f"UpSampling{rank}D")(2),
-            getattr(layers, f"Cropping{rank}D")(1),
-            getattr(layers, f"AveragePooling{rank}D")(2),
-            getattr(layers, f"AdaptiveMaxPooling{rank}D")(3),
-            getattr(layers, f"AdaptiveAveragePooling{rank}D")(2),
+            made(f"ZeroPadding{rank}D", 1),
+            made(f"MaxPooling{rank}D", 2, strides=1),
+            made(f"UpSampling{rank}D", 2),
+            made(f"Cropping{rank}D", 1),
+            made(f"AveragePooling{rank}D", 2),
+            made(f"AdaptiveMaxPooling{rank}D", 3),
+            made(f"AdaptiveAveragePooling{rank}D", 2),
         ),
     )
     add(
@@ -323,9 +329,9 @@ add(
         layers.CenterCrop(6, 6),
         layers.RandomCrop(5, 5),
         layers.RandomFlip(),
-        layers.RandomPerspective(0.2),
+        made("RandomPerspective", 0.2),
         layers.RandomRotation(0.1),
-        layers.RandomShear((0.0, 0.1), (0.0, 0.1)),
+        made("RandomShear", (0.0, 0.1), (0.0, 0.1)),
         layers.RandomTranslation(0.1, 0.1),
         layers.RandomZoom(0.1),
     ),

@@ -25,12 +25,16 @@ def _attended(make_attention, *, shape=TOKENS, context=None, **arguments):
 
 
 def _heads(**settings) -> layers.Layer:
-    settings = {"num_heads": 3, "key_dim": 2, "value_dim": 4, **settings}
+    settings = {"num_heads": 3, "key_dim": 2, **settings}
     return layers.MultiHeadAttention(name="attention", **settings)
 
 
 def _groups(**settings) -> layers.Layer:
-    settings = {"head_dim": 2, "num_query_heads": 6, "num_key_value_heads": 3} | settings
+    settings = {
+        "head_dim": 2,
+        "num_query_heads": 6,
+        "num_key_value_heads": 3,
+    } | settings
     return layers.GroupQueryAttention(name="attention", **settings)
 
 
@@ -42,7 +46,9 @@ add(
 add("multi_head_bias", lambda: _attended(_heads), trains=False)
 add(
     "multi_head_cross",
-    lambda: _attended(lambda: _heads(use_bias=False), context=(4, 3)),
+    lambda: _attended(
+        lambda: _heads(use_bias=False, value_dim=4, dropout=0.1), context=(4, 3)
+    ),
 )
 add(
     "multi_head_output",
@@ -71,7 +77,11 @@ add(
     lambda: _attended(lambda: _groups(num_key_value_heads=1), use_causal_mask=True),
     trains=False,
 )
-add("group_query_each", lambda: _attended(lambda: _groups(num_query_heads=3)), trains=False)
+add(
+    "group_query_each",
+    lambda: _attended(lambda: _groups(num_query_heads=3)),
+    trains=False,
+)
 
 
 def _scores() -> keras.Model:
@@ -294,6 +304,7 @@ add("vit", lambda: vit(6, 1))
 add("decoder", lambda: decoder(6, 1))
 
 # --- tied weights -----------------------------------------------------------------------
+
 
 def tied(tie_weights: bool = True) -> keras.Model:
     """An embedding that its own model ends with."""

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import keras
-import models_of_operations  # noqa: F401  It adds its models to the zoo.
+import models_attention
+import models_of_images
+import models_of_operations
+import models_recurrent
 import pytest
 from contract import check_model
 from models import ZOO, build, random_inputs
 
 import keras_nas as kn
 from keras_nas.rules import find_rule, known_classes, known_operations
+
+# These modules add their models to the zoo when they are imported.
+PARTS_OF_THE_ZOO = (
+    models_attention,
+    models_of_images,
+    models_of_operations,
+    models_recurrent,
+)
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -31,6 +31,7 @@ from keras_nas.rules import (
     find_rule,
     leaves,
     map_leaves,
+    why_frozen,
 )
 
 # Random layers count their draws in a variable that has no neurons.
@@ -116,7 +117,8 @@ def _relation(
     rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
     try:
         if rule is None:
-            raise Undescribed("no rule describes its class")
+            why = why_frozen(call.part.cls, is_operation=call.part.is_operation)
+            raise Undescribed(why or "no rule describes its class")
         relation = rule(rule_call)
         rule_call.tie_masks()
         _check_weights(call.part, relation)

@@ -13,6 +13,7 @@ import keras
 from keras_nas.errors import InternalError
 from keras_nas.graph import keras_private
 from keras_nas.graph.birth import born_with
+from keras_nas.graph.constants import restore_constants
 from keras_nas.graph.copying import create, restore_assets
 from keras_nas.graph.structure import (
     Body,
@@ -164,8 +165,7 @@ class _Builder:
                 variable.trainable = weight.trainable
         keras_private.set_trainable_flags(layer, part.trainable)
         restore_assets(layer, part.assets)
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # Its mean is a constant computed from a variable.
+        restore_constants(layer, part.constants)
 
     def _thaw(self, leaf: Any, tensors: dict[TensorRef, Any]) -> Any:
         if isinstance(leaf, TensorRef):

@@ -71,6 +71,7 @@ class Part:
         inner: Path inside the layer -> key of the part that this sub-layer is too,
             where a layer is wrapped by one layer and called directly as well.
         assets: File name -> content, of layers with state beside their variables.
+        constants: Name of a weight -> what the layer computes with instead.
     """
 
     key: str
@@ -86,6 +87,7 @@ class Part:
     trainable: tuple[bool, ...] = ()
     inner: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     assets: Mapping[str, bytes] = field(default_factory=lambda: _NOTHING)
+    constants: Mapping[str, Weight] = field(default_factory=lambda: _NOTHING)
 
     @property
     def is_operation(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from keras_nas.errors import UnsupportedModelError
 from keras_nas.graph import keras_private
 from keras_nas.graph.compile_state import CompileState
+from keras_nas.graph.constants import read_constants
 from keras_nas.graph.copying import Recipe, read_assets
 from keras_nas.graph.structure import (
     Body,
@@ -129,18 +130,20 @@ class _Wrapper:
         is_layer = isinstance(operation, keras.Layer)
         if is_layer:
             self._layers[key] = operation
+        weights = self._read_weights(operation, key) if is_layer else ()
         return Part(
             key=key,
             name=operation.name,
             cls=recipe.cls,
             config=config,
-            weights=self._read_weights(operation, key) if is_layer else (),
+            weights=weights,
             template=_template(operation, recipe),
             original_config=config,
             is_opaque=recipe.config is None,
             custom_objects=recipe.custom_objects,
             trainable=keras_private.trainable_flags(operation) if is_layer else (),
             assets=read_assets(operation),
+            constants=read_constants(operation, weights),
         )
 
     def _read_weights(self, layer: Any, key: str) -> tuple[Weight, ...]:

@@ -40,15 +40,21 @@ def _add_energy(
     analysis: Analysis, axes: WeightAxes, array: np.ndarray, energy: dict
 ) -> None:
     """Adds the squares of one weight to the neurons that it makes."""
-    squares = np.square(array, dtype=np.float64)
-    for block, numbers in zip(axes.blocks, blocks_of(axes, squares), strict=True):
+    for block, numbers in zip(axes.blocks, blocks_of(axes, array), strict=True):
         for number, axis in enumerate(block):
             axis = analysis.resolve(axis)
             if number in axes.reads or not axis.atoms:
                 continue
-            others = tuple(n for n in range(len(block)) if n != number)
-            for atom, values in scatter(axis, numbers.sum(axis=others)).items():
+            for atom, values in scatter(axis, _sum_squares(numbers, number)).items():
                 energy[atom] = energy.get(atom, 0.0) + values
+
+
+def _sum_squares(array: np.ndarray, kept: int) -> np.ndarray:
+    """Sums the squares over all axes but one, without a copy of the array."""
+    every = list(range(array.ndim))
+    return np.einsum(
+        array, every, array, every, [kept], dtype=np.float64, casting="unsafe"
+    )
 
 
 def blocks_of(axes: WeightAxes, array: np.ndarray) -> list[np.ndarray]:

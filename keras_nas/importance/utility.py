@@ -105,13 +105,18 @@ def atom_utilities(
         (padding) has utility 0.
     """
     utilities = {atom: np.zeros(atom.size) for atom in atoms}
+    named: set[str] = set()
     if isinstance(importance, Mapping):
+        # Any call of a shared layer names the layer.
+        named = {c.part.key for c in analysis.flat.calls if c.path in importance}
         for pairs in importance.values():
             for axis, values in pairs:
                 _add(utilities, scatter(axis, values))
     for path, part in sized_layers(graph, analysis).items():
         axis = analysis.channel_of(analysis.output_of(path))
         if axis is None or not axis.atoms & utilities.keys():
+            continue
+        if part.key in named:
             continue
         _add(utilities, _layer_utility(analysis, importance, path, part, axis))
     return utilities
@@ -147,10 +152,7 @@ def _layer_utility(
     if importance == "l2":
         return l2_magnitude(analysis, part)
     values: Any = 1.0
-    if isinstance(importance, Mapping):
-        if path in importance:
-            return {}
-    elif importance is not None:
+    if callable(importance):
         values = importance(LayerInfo.of(path, part, axis.size))
         values = 1.0 if values is None else values
     return scatter(axis, _read_values(path, values, axis.size))
@@ -162,8 +164,8 @@ def _read_values(key: Any, values: Any, size: int) -> np.ndarray:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise InvalidRequestError(
-            f"The importance of {key!r} is not made of numbers.\n\nGive a number, or an "
-            f"array of {size} numbers. Received: {values!r}"
+            f"The importance of {key!r} is not made of numbers.\n\nGive a number, or "
+            f"an array of {size} numbers. Received: {values!r}"
         ) from None
     if array.ndim == 0:
         array = np.full(size, float(array))

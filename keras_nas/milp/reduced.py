@@ -26,12 +26,13 @@ minimization of non-smooth functions" <https://doi.org/10.1007/s10107-004-0552-5
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from keras_nas.milp.formulation import TOLERANCE
 from keras_nas.milp.knots import NEAR, Knots
 from keras_nas.milp.objectives import Objectives, Stage
 from keras_nas.milp.problem import Problem, Row, Step
@@ -48,6 +49,7 @@ class ReducedCosts:
 
     Attributes:
         bound: No sizes have a smaller objective.
+        tolerance: How much more than the optimum still counts as optimal.
     """
 
     def __init__(self, objectives: Objectives, stage: Stage, centre: Sequence[int]):
@@ -60,16 +62,18 @@ class ReducedCosts:
         """
         self.problem, self.stage = objectives.problem, stage
         self.objectives = objectives
-        self.matrix = np.zeros((len(self.problem.rows), len(self.problem.pieces)))
-        for r, row in enumerate(self.problem.rows):
+        rows = binding(self.problem)
+        self.numbers = [r for r, _ in rows]
+        self.matrix = np.zeros((len(rows), len(self.problem.pieces)))
+        for place, (_, row) in enumerate(rows):
             for i, coefficient in row.terms:
-                self.matrix[r, i] += coefficient
-        self.ends = _ends(self.problem, self.matrix)
+                self.matrix[place, i] += coefficient
+        self.ends = self._ends(self.problem)
         self.allows = {}
         for step in self.problem.steps:
             if len(step.terms) == 1:
                 self.allows[step.terms[0][0]] = partial(_is_allowed, step)
-        self.multipliers = np.zeros(len(self.problem.rows))
+        self.multipliers = np.zeros(len(rows))
         for _ in range(MOVES):
             self._place_knots(centre)
             self._improve_multipliers(*COARSE)
@@ -77,6 +81,7 @@ class ReducedCosts:
             if np.abs(np.subtract(centre, before)).max() <= NEAR // 2:
                 break
         self.bound = self._improve_multipliers(*FINE)
+        self.tolerance = TOLERANCE + 1e-12 * abs(self.bound)
         self.least = np.minimum.reduceat(self._tilted(self.multipliers), self.starts)
         self.costs = self._tilted(self.multipliers) - self.least[self.owner]
 
@@ -120,7 +125,7 @@ class ReducedCosts:
     def within(self, room: float) -> Problem:
         """The problem without what costs more than ``room`` above the bound."""
         low, high = self.limits(room)
-        rows = tuple(self._rows_within(room))
+        rows = self._rows_within(room)
         return replace(self.problem, low=tuple(low), high=tuple(high), rows=rows)
 
     def most(self, problem: Problem) -> float:
@@ -128,21 +133,32 @@ class ReducedCosts:
         limits = enumerate(zip(problem.low, problem.high, strict=True))
         # A convex function is largest at an end.
         costs = [self.of(i, np.array(ends)).max() for i, ends in limits]
-        ends = _ends(problem, self.matrix)
+        ends = self._ends(problem)
         costs += list(np.abs(self.multipliers) * (ends[:, 1] - ends[:, 0]))
         return math.fsum(costs)
 
-    def _rows_within(self, room: float) -> Iterator[Row]:
+    def _rows_within(self, room: float) -> tuple[Row, ...]:
         """The rows, without values too far from the end that they press against."""
-        rows = zip(self.problem.rows, self.multipliers, self.ends, strict=True)
-        for row, y, (first, last) in rows:
+        rows = list(self.problem.rows)
+        ends = zip(self.numbers, self.multipliers, self.ends, strict=True)
+        for r, y, (first, last) in ends:
             distance = math.floor(min(room / abs(y), 1e15) + 1e-6) if y else math.inf
             if distance >= last - first:
-                yield row
-            elif y > 0:
-                yield replace(row, low=int(first), high=int(first) + distance)
+                continue
+            if y > 0:
+                rows[r] = replace(rows[r], low=int(first), high=int(first) + distance)
             else:
-                yield replace(row, low=int(last) - distance, high=int(last))
+                rows[r] = replace(rows[r], low=int(last) - distance, high=int(last))
+        return tuple(rows)
+
+    def _ends(self, problem: Problem) -> np.ndarray:
+        """Least and largest value of each binding row, also where it is open."""
+        ends = []
+        for r in self.numbers:
+            row, span = problem.rows[r], _span(problem, problem.rows[r])
+            low = span[0] if row.low is None else row.low
+            ends.append((low, span[1] if row.high is None else row.high))
+        return np.array(ends, dtype=float).reshape(-1, 2)
 
     def _place_knots(self, centre: Sequence[int]) -> None:
         problem = self.problem
@@ -252,13 +268,19 @@ def _is_allowed(step: Step, sizes: np.ndarray) -> np.ndarray:
     return (value % step.step == 0) | (value == step.present)
 
 
-def _ends(problem: Problem, matrix: np.ndarray) -> np.ndarray:
-    """Least and largest value of each row, also where it is open."""
-    low, high = np.array(problem.low), np.array(problem.high)
-    least = np.where(matrix > 0, matrix * low, matrix * high).sum(axis=1)
-    most = np.where(matrix > 0, matrix * high, matrix * low).sum(axis=1)
-    ends = [
-        (a if row.low is None else row.low, b if row.high is None else row.high)
-        for row, a, b in zip(problem.rows, least, most, strict=True)
-    ]
-    return np.array(ends, dtype=float).reshape(-1, 2)
+def binding(problem: Problem) -> list[tuple[int, Row]]:
+    """Returns the rows, with their numbers, that the limits alone do not fulfil."""
+    rows = []
+    for r, row in enumerate(problem.rows):
+        least, most = _span(problem, row)
+        is_low = row.low is not None and row.low > least
+        if is_low or (row.high is not None and row.high < most):
+            rows.append((r, row))
+    return rows
+
+
+def _span(problem: Problem, row: Row) -> tuple[int, int]:
+    """The least and the largest value of a row within the limits."""
+    low, high = problem.low, problem.high
+    least = sum(c * (low if c > 0 else high)[i] for i, c in row.terms)
+    return least, sum(c * (high if c > 0 else low)[i] for i, c in row.terms)

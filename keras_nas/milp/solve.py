@@ -15,9 +15,10 @@ from keras_nas.milp.objectives import Curves, Objectives
 from keras_nas.milp.problem import Problem
 from keras_nas.milp.reach import reachable
 from keras_nas.milp.solvers import Deadline
-from keras_nas.milp.stages import Expired, Task, optimise, run_once
+from keras_nas.milp.stages import optimise
 from keras_nas.milp.system import Infeasible, Linear, Sizes, SizeSystem, Status
 from keras_nas.milp.tangents import Change, Utility, positive_utilities
+from keras_nas.milp.task import Expired, Task, run_once
 
 # Pieces per model where independent parts may be solved apart; see `components`. GLPK
 # has no presolve that would see them; starting it costs least.

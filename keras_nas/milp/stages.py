@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from keras_nas.errors import SolverError
 from keras_nas.milp import solvers
 from keras_nas.milp.components import connected
 from keras_nas.milp.formulation import TOLERANCE, Formulation
@@ -14,54 +13,22 @@ from keras_nas.milp.limits import limit, tighten
 from keras_nas.milp.objectives import Curves, Objectives, Stage, against, near_value
 from keras_nas.milp.points import points
 from keras_nas.milp.problem import Near, Problem, Row, total
-from keras_nas.milp.reduced import ReducedCosts
-from keras_nas.milp.solvers import Deadline, Outcome
+from keras_nas.milp.reduced import ReducedCosts, binding
+from keras_nas.milp.solvers import Outcome
 from keras_nas.milp.system import Infeasible, Status
 from keras_nas.milp.tangents import Lines
+from keras_nas.milp.task import Expired, Task, run_once
 
 # More pieces than this are first solved with fractional sizes, and with few values.
 MANY = 8
 # Stages that are sums over sizes.
 SUMS = (Stage.UTILITY, Stage.CHANGE, Stage.ORDER)
+# So many rows that bind are given multipliers at most; they are a dense matrix.
+MOST_ROWS = 100
 # The room for sizes that are listed grows by this factor.
 GROWTH = 1.5
 # How many values per piece, on average, are tried before all.
 SHARES = (1.2, 2, 8)
-
-
-@dataclass
-class Task:
-    """What one call may use, and the best sizes it has seen."""
-
-    solver: str
-    deadline: Deadline
-    accept_incumbent: bool = False
-    best: list[int] | None = field(default=None)
-
-    def share(self, parts: int) -> Task:
-        """The task of the next of several parts.
-
-        If an incumbent will do, no part may use up the time of those after it.
-        """
-        if not self.accept_incumbent:
-            return replace(self, best=None)
-        end = Deadline(self.deadline.seconds, self.deadline.left() / parts)
-        return replace(self, deadline=end, best=None)
-
-    def expire(self) -> SolverError:
-        """The error for reaching the time limit."""
-        found = "no sizes" if self.best is None else "sizes, perhaps not the best,"
-        return SolverError(
-            f"The solver {self.solver!r} reached its time limit of "
-            f"{self.deadline.seconds:g} s; it had found {found} by then.\n\n"
-            "Raise the limit, or take the best sizes found until then with "
-            "`accept_incumbent=True`. "
-            f"Received: time_limit_s={self.deadline.seconds:g}"
-        )
-
-
-class Expired(Exception):
-    """The time limit was reached inside a stage."""
 
 
 def optimise(curves: Curves, problem: Problem, task: Task) -> tuple[list[int], Status]:
@@ -147,40 +114,47 @@ class _Stages:
 
     def _stage(self, stage: Stage) -> None:
         """Solves one stage, and keeps to its optimum from then on."""
-        costs = None
-        if stage in SUMS and len(self.problem.pieces) > MANY:
-            costs = ReducedCosts(self.objectives, stage, self.centre)
-            if self._list(stage, costs):
-                return
+        costs = self._reduced_costs(stage)
         if costs is None:
-            sizes = self._solve(stage, self.problem)
-        else:
-            sizes = self._solve_few(stage, costs)
-        self.centre = sizes
-        self.done[stage] = self.objectives.value(stage, sizes)
-        if costs is not None:
+            self.centre = self._solve(stage, self.problem, is_wide=True)
+            self.done[stage] = self.objectives.value(stage, self.centre)
+        elif not self._list(stage, costs):
+            self.centre = self._solve_few(stage, costs)
+            self.done[stage] = self.objectives.value(stage, self.centre)
             self._narrow(stage, costs)
+
+    def _reduced_costs(self, stage: Stage) -> ReducedCosts | None:
+        """The reduced costs of a stage, where they are worth their price."""
+        if stage not in SUMS or len(self.problem.pieces) <= MANY:
+            return None
+        if len(binding(self.problem)) > MOST_ROWS:
+            return None
+        return ReducedCosts(self.objectives, stage, self.centre)
 
     def _list(self, stage: Stage, costs: ReducedCosts) -> bool:
         """Ends all stages if the best sizes are few enough to be listed."""
-        room = TOLERANCE
-        while True:
+        room, everything = costs.tolerance, GROWTH * costs.most(self.problem)
+        while self.task.deadline.left() > 0:
             found = points(costs, room)
-            if found is None:
+            if found is None or room > everything:
                 return False
             found = [p for p in found.tolist() if self._keeps_done(p)]
             values = [self.objectives.value(stage, point) for point in found]
-            needed = min(values, default=math.inf) - costs.bound + TOLERANCE
+            needed = min(values, default=math.inf) - costs.bound + costs.tolerance
             if needed <= room:
-                break
+                self._choose(stage, found)
+                return True
             room = min(GROWTH * room, needed)
+        return False
+
+    def _choose(self, stage: Stage, found: list[list[int]]) -> None:
+        """Takes the best sizes of a list by this objective and those after it."""
         for later in SUMS[SUMS.index(stage) :]:
             values = [self.objectives.value(later, point) for point in found]
-            best = min(values) + TOLERANCE
+            best = min(values) + (TOLERANCE if later is not Stage.ORDER else 0)
             found = [p for p, v in zip(found, values, strict=True) if v <= best]
         self.centre = self.task.best = found[0]
         self.problem = replace(self.problem, low=tuple(found[0]), high=tuple(found[0]))
-        return True
 
     def _keeps_done(self, sizes: list[int]) -> bool:
         return all(
@@ -197,7 +171,7 @@ class _Stages:
         """
         pieces, needed = len(self.problem.pieces), math.inf
         for share in SHARES:
-            room = max(costs.room_for(int(share * pieces)), TOLERANCE)
+            room = max(costs.room_for(int(share * pieces)), costs.tolerance)
             room = min(room, needed)
             try:
                 sizes = self._solve(stage, costs.within(room))
@@ -206,7 +180,9 @@ class _Stages:
             needed = self.objectives.value(stage, sizes) - costs.bound
             if needed <= room:
                 return sizes
-        return self._solve(stage, costs.within(needed + TOLERANCE))
+        if needed == math.inf:
+            return self._solve(stage, self.problem, is_wide=True)
+        return self._solve(stage, costs.within(needed + costs.tolerance))
 
     def _narrow(self, stage: Stage, costs: ReducedCosts) -> None:
         """Leaves out the sizes that are not within the tolerance of an optimum.
@@ -214,7 +190,7 @@ class _Stages:
         If all that are left are, the stage need not be remembered by a row of its own,
         which would be a hard one: it holds where nothing but the optimum fits.
         """
-        room = self.done[stage] - costs.bound + TOLERANCE
+        room = self.done[stage] - costs.bound + costs.tolerance
         self.problem = costs.within(room)
         low, high = tighten(self.problem.low, self.problem.high, self.problem.rows)
         self.problem = replace(self.problem, low=tuple(low), high=tuple(high))
@@ -222,14 +198,14 @@ class _Stages:
             del self.done[stage]
         self.objectives = Objectives(self.problem, self.curves)
 
-    def _solve(self, stage: Stage, problem: Problem) -> list[int]:
+    def _solve(self, stage, problem: Problem, is_wide: bool = False) -> list[int]:
         """Solves one stage until every curve is exact at the solution (Kelley)."""
         objectives = Objectives(problem, self.curves)
         form = Formulation(objectives, self.centre, stage, self.done)
         run = solvers.attach(self.task.solver, form.model)
         used = [s for s in (Stage.UTILITY, Stage.CHANGE) if s in {*self.done, stage}]
         self._hold_lines(form, used)
-        if used and problem is self.problem and len(problem.pieces) > MANY:
+        if used and is_wide and len(problem.pieces) > MANY:
             self._relaxed_rounds(run, form, used)
         while True:
             sizes = run_once(run, form, self.task)
@@ -293,21 +269,3 @@ class _Stages:
 def _snapped(size: float) -> float:
     """A size that is whole but for rounding errors, as a whole number."""
     return round(size) if abs(size - round(size)) < 1e-6 else size
-
-
-def run_once(run: solvers.Run, form: Formulation, task: Task) -> list[int]:
-    """Runs a solver once, and reads the sizes that it found.
-
-    Raises:
-        Infeasible: No sizes satisfy the rows.
-        Expired: The time is over; ``task.best`` has the sizes found, if any.
-    """
-    answer = run(task.deadline.left())
-    if answer.outcome is Outcome.INFEASIBLE:
-        raise Infeasible("the rows leave no sizes")
-    sizes = [round(size) for size in form.sizes()] if answer.has_values else None
-    if answer.outcome is Outcome.TIME_LIMIT or task.deadline.left() <= 0:
-        if sizes is not None and task.best is None:
-            task.best = sizes
-        raise Expired
-    return sizes

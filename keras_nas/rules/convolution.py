@@ -46,21 +46,22 @@ def transposed_convolution(call: RuleCall) -> Relation:
     """Keras stores the kernel with its outputs before its inputs."""
     if call.config.get("groups", 1) != 1:
         raise Undescribed("transposed convolutions in groups are not described")
-    return _describe(
-        call, "i", "o", {"kernel": "* o i", "bias": "o"}, {"filters": "o"}
-    )
+    return _describe(call, "i", "o", {"kernel": "* o i", "bias": "o"}, {"filters": "o"})
 
 
 @layer_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def depthwise_convolution(call: RuleCall) -> Relation:
     """Output ``j`` belongs to input ``j // depth_multiplier``."""
-    return _describe(
+    relation = _describe(
         call,
         "c",
         "(c m)",
         {"kernel": "* c m", "bias": "(c m)"},
         {"depth_multiplier": "m"},
         widths={"depth_multiplier": "m"},
+    )
+    return _with_kernel(
+        relation, "kernel", initializer=call.config.get("depthwise_initializer")
     )
 
 
@@ -76,12 +77,23 @@ def separable_convolution(call: RuleCall) -> Relation:
         widths={"depth_multiplier": "m"},
     )
     # The depthwise kernel makes the inner neurons, it does not read them.
-    depthwise = relation.weights["depthwise_kernel"]
-    weights = {
-        **relation.weights,
-        "depthwise_kernel": dataclasses.replace(depthwise, reads=frozenset()),
-    }
-    return dataclasses.replace(relation, weights=weights)
+    relation = _with_kernel(
+        relation,
+        "depthwise_kernel",
+        reads=frozenset(),
+        initializer=call.config.get("depthwise_initializer"),
+    )
+    return _with_kernel(
+        relation,
+        "pointwise_kernel",
+        initializer=call.config.get("pointwise_initializer"),
+    )
+
+
+def _with_kernel(relation: Relation, name: str, **changes) -> Relation:
+    """Returns a relation with other facts about one of its weights."""
+    kernel = dataclasses.replace(relation.weights[name], **changes)
+    return dataclasses.replace(relation, weights={**relation.weights, name: kernel})
 
 
 def _describe(call: RuleCall, inside: str, outside: str, weights, config, widths=None):

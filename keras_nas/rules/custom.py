@@ -240,7 +240,7 @@ class _Declared:
         )
         axes = relation.widths
         weights = dict(relation.weights)
-        for key, pattern in self.weights.items():
+        for key in self.weights:
             name = real[key]
             if name not in weights:
                 continue

@@ -99,5 +99,6 @@ def layer_scale(call: RuleCall) -> Relation:
     (name,) = call.weights
     axis = call.x.axes[-1]
     return call.same(
-        weights={name: WeightAxes(((axis,),))}, config={"projection_dim": SizeOf(axis)}
+        weights={name: WeightAxes(((axis,),), new=call.setting("init_values"))},
+        config={"projection_dim": SizeOf(axis)},
     )

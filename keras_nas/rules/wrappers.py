@@ -32,7 +32,7 @@ def time_distributed(call: RuleCall) -> Relation:
     """The inner layer sees no time, and the time axis passes."""
     batch, time, *rest = call.x.axes
     shapes = [(shape[0], *shape[2:]) for shape in call.output_shapes]
-    inner = InnerLayer(call, call.setting("layer"))
+    inner = InnerLayer(call, call.setting("layer"), own_names=tuple(call.weights))
     relation = inner.describe(AxisTensor((batch, *rest)), output_shapes=shapes)
     _refuse_arguments(relation)
     outputs = []
@@ -54,9 +54,13 @@ def spectral_normalization(call: RuleCall) -> Relation:
     inner = InnerLayer(call, call.setting("layer"), own_names=_KERNELS)
     relation = inner.describe(call.x, output_shapes=call.output_shapes)
     _refuse_arguments(relation)
-    kernel = next((relation.weights.get(n) for n in _KERNELS if n in call.weights), None)
+    kernel = next(
+        (relation.weights.get(n) for n in _KERNELS if n in call.weights), None
+    )
     if kernel is None:
-        raise Undescribed(f"the kernel of the {inner.cls.__name__} inside it is unknown")
+        raise Undescribed(
+            f"the kernel of the {inner.cls.__name__} inside it is unknown"
+        )
     columns = _last_axis(kernel)
     # An estimate of the largest singular vector: new entries are found in training.
     vector = WeightAxes(((Fixed(1), columns),), new=0.0)

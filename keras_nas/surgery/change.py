@@ -93,7 +93,11 @@ class _Change:
             return part
         if config:
             part = replace(part, config={**part.config, **config})
-        return replace(part, weights=weights)
+        constants = {
+            name: self._weight(part, weight, relation.weights[name])
+            for name, weight in part.constants.items()
+        }
+        return replace(part, weights=weights, constants=constants)
 
     def vertex(self, call: Call, relation: Relation) -> Vertex:
         vertex = call.vertex
@@ -129,6 +133,7 @@ class _Change:
             self.options.seed,
             f"{part.key}/{weight.name}",
             self.options.initializer,
+            part.custom_objects,
         )
         factor = prod(
             (self._size(axis) / self.analysis.resolve(axis).size) ** power
@@ -193,6 +198,9 @@ def _with_tensors(old: Any, new: Any) -> Any:
     """Puts the references to tensors back where a rule saw their axes."""
     if isinstance(new, AxisTensor):
         return old
+    if not any(isinstance(leaf, AxisTensor) for leaf in leaves(new)):
+        # Nothing to put back, and a rule may have written an index out in full.
+        return new
     if isinstance(new, (list, tuple)) and isinstance(old, (list, tuple)):
         items = (_with_tensors(a, b) for a, b in zip(old, new, strict=True))
         return type(old)(items)

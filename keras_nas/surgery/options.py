@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+import keras
+
 from keras_nas.errors import InvalidRequestError
 
 SOLVERS = ("auto", "highs", "glpk", "cbc")
@@ -59,6 +61,7 @@ class Options:
         _check_seed(self.seed)
         _check_multiples(self.multiple_of)
         _check_bounds(self.bounds)
+        _check_initializer(self.initializer)
 
 
 def _read_names(locked: Any) -> tuple[str, ...]:
@@ -103,13 +106,24 @@ def _check_multiples(multiple_of: Any) -> None:
             )
 
 
+def _check_initializer(initializer: Any) -> None:
+    try:
+        keras.initializers.get(initializer)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"There is no such initializer: {error}\n\nGive the name of a Keras "
+            "initializer, or a `keras.initializers.Initializer`. "
+            f"Received: initializer={initializer!r}"
+        ) from error
+
+
 def _check_bounds(bounds: Any) -> None:
     if bounds is None:
         return
     if not isinstance(bounds, Mapping):
         raise InvalidRequestError(
-            f"The bounds cannot be a {type(bounds).__name__}.\n\nGive a dict from layer "
-            f"to (low, high), None where open. Received: bounds={bounds!r}"
+            f"The bounds cannot be a {type(bounds).__name__}.\n\nGive a dict from "
+            f"layer to (low, high), None where open. Received: bounds={bounds!r}"
         )
     for name, bound in bounds.items():
         _check_bound(name, bound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -163,9 +164,18 @@ def _solve_nearest(job: Job, possible: Nearest) -> tuple[BoundSystem, Sizes]:
                 f"'{request.path}' cannot have {request.size} neurons; "
                 f"it gets {taken}, the nearest size that fits.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=_frames_to_the_user(),
             )
     return bound, sizes
+
+
+def _frames_to_the_user() -> int:
+    """The stack level of a warning that is to name the line of the user's code."""
+    frame, level = sys._getframe(1), 1
+    package = f"{__name__.partition('.')[0]}."
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _keep_arrays(pieces: Sequence[Piece], sizes: Sizes) -> dict[Atom, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -58,18 +58,14 @@ def slice_weight(
     ``fill``, which gets the shape of the whole new weight. The kept values are
     multiplied by ``factor``.
     """
-    pieces = [
-        _take(piece, indices)
-        for piece, indices in zip(blocks_of(axes, array), blocks, strict=True)
-    ]
-    result = pieces[0]
-    if len(pieces) > 1:
-        result = np.concatenate(pieces, axis=axes.joined)
-    if factor != 1.0:
-        result = (result * factor).astype(array.dtype)
-    if not any(_has_new(index) for indices in blocks for index in indices):
+    pieces = blocks_of(axes, array)
+    if any(_has_new(index) for indices in blocks for index in indices):
+        result = _filled(axes, blocks, fill, array.dtype)
+        _put_kept(result, pieces, axes, blocks, factor)
         return result
-    return _with_new(result, axes, blocks, fill)
+    taken = [_take(p, indices) for p, indices in zip(pieces, blocks, strict=True)]
+    result = taken[0] if len(taken) == 1 else np.concatenate(taken, axis=axes.joined)
+    return result if factor == 1.0 else (result * factor).astype(array.dtype)
 
 
 def slice_array(value: Any, indices: Sequence[np.ndarray | None]) -> np.ndarray:
@@ -88,6 +84,7 @@ def fill_for(
     seed: int,
     label: str,
     override: Any = None,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> Fill:
     """Returns the function that makes the new positions of one weight.
 
@@ -99,6 +96,7 @@ def fill_for(
         seed: Of the request.
         label: Of the weight; each weight draws numbers of its own.
         override: An initializer to use instead of the layer's own.
+        custom_objects: Name -> class or function that reading the initializer needs.
 
     An initializer that gives zeros only would leave a matrix of new neurons without
     gradient for ever, so Glorot's uniform one takes its place.
@@ -109,7 +107,8 @@ def fill_for(
 
     def fill(shape: tuple[int, ...]) -> np.ndarray:
         chosen = initializer if override is None else override
-        values = _initialize(chosen, shape, dtype, number)
+        with keras.saving.custom_object_scope(dict(custom_objects or {})):
+            values = _initialize(chosen, shape, dtype, number)
         if override is None and len(shape) > 1 and not values.any():
             values = _initialize("glorot_uniform", shape, dtype, number)
         return values
@@ -134,57 +133,95 @@ def _index(axis: Expression, keep: Keep) -> np.ndarray | None:
 
 
 def _take(array: np.ndarray, indices: Indices) -> np.ndarray:
-    """Gathers along each changed axis; new positions repeat position 0 for now.
+    """Gathers along each changed axis.
 
     Axes that shrink most come first, so that the copies in between are small.
     """
     changed = [n for n, index in enumerate(indices) if index is not None]
     for number in sorted(changed, key=lambda n: len(indices[n]) / array.shape[n]):
-        index = np.maximum(indices[number], 0)
-        array = np.take(array, index, axis=number)
+        array = np.take(array, indices[number], axis=number)
     return array
 
 
-def _with_new(
-    array: np.ndarray, axes: WeightAxes, blocks: Sequence[Indices], fill: Fill
+def _filled(
+    axes: WeightAxes, blocks: Sequence[Indices], fill: Fill, dtype: np.dtype
 ) -> np.ndarray:
-    """Overwrites the new positions: made by ``fill``, then reading ones by zero."""
-    array = np.array(array)
-    filled = None
-    for window, indices in _windows(array, axes, blocks):
-        for number, index in enumerate(indices):
-            if not _has_new(index) or number in axes.reads:
-                continue
-            if filled is None:
-                filled = np.asarray(fill(array.shape))
-            new = _positions(window[number], index)
-            where = (*window[:number], new, *window[number + 1 :])
-            array[where] = filled[where]
-    for window, indices in _windows(array, axes, blocks):
+    """Returns a new weight before the kept values are put into it.
+
+    Writing the large part into the small one needs less memory than the reverse: an
+    initializer makes the whole weight anyway.
+    """
+    shape = new_shape(axes, blocks)
+    is_made = any(
+        _has_new(index) and number not in axes.reads
+        for indices in blocks
+        for number, index in enumerate(indices)
+    )
+    if not is_made:
+        return np.zeros(shape, dtype)
+    return np.require(fill(shape), dtype, "W")
+
+
+def _put_kept(
+    result: np.ndarray,
+    pieces: Sequence[np.ndarray],
+    axes: WeightAxes,
+    blocks: Sequence[Indices],
+    factor: float,
+) -> None:
+    """Writes zeros where a new neuron is read, and the kept values."""
+    windows = _windows(axes, blocks)
+    for piece, window, indices in zip(pieces, windows, blocks, strict=True):
+        part = result[window]
         for number in axes.reads:
             if _has_new(indices[number]):
-                new = _positions(window[number], indices[number])
-                rest = window[number + 1 :]
-                array[(*window[:number], new, *rest)] = 0
-    return array
+                new = np.flatnonzero(indices[number] < 0)
+                part[(slice(None),) * number + (new,)] = 0
+        values = _take(piece, tuple(map(_kept, indices, piece.shape)))
+        part[_box(indices, part.shape)] = values if factor == 1 else values * factor
 
 
-def _windows(array: np.ndarray, axes: WeightAxes, blocks: Sequence[Indices]):
+def _kept(index: np.ndarray | None, size: int) -> np.ndarray | None:
+    """Returns the old positions of an index; None if these are all, in order."""
+    if index is None:
+        return None
+    kept = index[index >= 0]
+    return None if np.array_equal(kept, np.arange(size)) else kept
+
+
+def _box(indices: Indices, shape: Sequence[int]) -> tuple:
+    """Returns where the kept positions stand in the new weight."""
+    box = [
+        slice(None) if index is None else _slice_if_possible(np.flatnonzero(index >= 0))
+        for index in indices
+    ]
+    if sum(isinstance(where, np.ndarray) for where in box) < 2:
+        return tuple(box)
+    everywhere = map(np.arange, shape)
+    return np.ix_(*(all_[where] for all_, where in zip(everywhere, box, strict=True)))
+
+
+def _slice_if_possible(positions: np.ndarray) -> np.ndarray | slice:
+    """Slices are written to much faster than lists of positions."""
+    if len(positions) == 0:
+        return slice(0, 0)
+    first, last = int(positions[0]), int(positions[-1])
+    is_run = last - first + 1 == len(positions)
+    return slice(first, last + 1) if is_run else positions
+
+
+def _windows(axes: WeightAxes, blocks: Sequence[Indices]) -> Iterator[tuple]:
     """Yields where each block stands in the new weight, as slices for all axes."""
     start = 0
-    joined = axes.joined % max(array.ndim, 1)
+    rank = len(axes.blocks[0])
     for block, indices in zip(axes.blocks, blocks, strict=True):
-        window = [slice(None)] * array.ndim
+        window = [slice(None)] * rank
         if len(blocks) > 1:
-            index = indices[joined]
-            size = block[joined].size if index is None else len(index)
-            window[joined] = slice(start, start + size)
+            index = indices[axes.joined]
+            size = block[axes.joined].size if index is None else len(index)
+            window[axes.joined] = slice(start, start + size)
             start += size
-        yield tuple(window), indices
-
-
-def _positions(window: slice, index: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(index < 0) + (window.start or 0)
+        yield tuple(window)
 
 
 def _has_new(index: np.ndarray | None) -> bool:

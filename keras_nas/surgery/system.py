@@ -172,25 +172,26 @@ class Job:
         return found
 
     def _steps(self, linear) -> Iterable[tuple[Linear, int, int]]:
-        for axis, step in self._multiples().items():
+        for axis, step in self._multiples():
             if step > 1:
                 yield linear(axis), int(step), axis.size
 
-    def _multiples(self) -> dict[Expression, int]:
+    def _multiples(self) -> Iterable[tuple[Expression, int]]:
+        """Axes and steps; tied layers with different steps give one axis twice."""
         multiple_of = self.options.multiple_of
         if multiple_of is None:
-            return {}
+            return ()
         if isinstance(multiple_of, Mapping):
-            return {
-                self.names.width(self.names.find(name)): step
+            return [
+                (self.names.width(self.names.find(name)), step)
                 for name, step in multiple_of.items()
-            }
+            ]
         axes: dict[Expression, int] = {}
         for path in sized_layers(self.graph, self.analysis):
             axis = self.analysis.channel_of(self.analysis.output_of(path))
             if axis is not None and axis.atoms:
                 axes[axis] = multiple_of
-        return axes
+        return axes.items()
 
     def check_names(self) -> None:
         """Raises for a name in the options that is not in the model."""

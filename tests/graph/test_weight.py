@@ -131,3 +131,19 @@ def test_two_parts_hold_one_weight_when_their_layers_share_a_variable():
     wrapper, inner = graph.parts["wrapper"], graph.parts[dense.name]
     assert all(a is b for a, b in zip(wrapper.weights, inner.weights, strict=True))
     assert wrapper.inner == {dense.name: dense.name}
+
+
+def test_normalization_computes_with_its_old_constants_after_set_weights():
+    inputs = keras.Input((4,))
+    norm = keras.layers.Normalization()
+    model = keras.Model(inputs, norm(inputs))
+    mean, variance = np.arange(4.0), np.arange(1.0, 5.0)
+    model.set_weights([mean, variance, np.array(3)])
+    data = np.ones((2, 4), "float32")
+    copy = Graph.from_model(model).build()
+    np.testing.assert_array_equal(copy(data), model(data))
+    np.testing.assert_array_equal(copy.get_weights()[0], mean)
+    norm.finalize_state()
+    adapted = Graph.from_model(model).build()
+    assert not np.array_equal(copy(data), model(data))
+    np.testing.assert_array_equal(adapted(data), model(data))

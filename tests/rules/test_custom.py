@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import keras_nas as kn
-from keras_nas.rules import Relation, Undescribed, WeightAxes, find_rule
+from keras_nas.rules import Relation, SizeOf, Undescribed, WeightAxes, find_rule
 
 
 class LayerScale(layers.Layer):
@@ -217,11 +217,12 @@ def test_new_weights_of_a_composite_layer_are_trained():
 def test_rule_may_be_a_function():
     def rule(call):
         axis = call.x.axes[-1]
-        return call.same(weights={"gamma": WeightAxes(((axis,),), new=1.0)})
+        weights = {"gamma": WeightAxes(((axis,),), new=1.0)}
+        return call.same(weights=weights, config={"dim": SizeOf(axis)})
 
     kn.register_rule(LayerScale, rule)
-    with pytest.raises(kn.KerasNasError):  # It forgot the setting `dim`.
-        kn.resize(around(LayerScale(6)), "before", 3)
+    new = verified(around(LayerScale(6, name="scale")), "before", 3)
+    assert new.get_layer("scale").dim == 3
 
 
 def test_function_may_refuse_to_describe_a_call():
@@ -316,7 +317,7 @@ def test_rule_that_contradicts_a_layer_is_refused_at_first_use(changes, match):
         ({"weights": {"gamma": "... c"}}, "which only tensors have"),
         ({"config": {"dim": "c c"}}, r"config\['dim'\] is not one axis"),
         ({"config": {"dim": "3"}}, r"config\['dim'\] names no axis"),
-        ({"mixes": {"d": "why"}}, r"mixes\['d'\] names the axis 'd'.* Use one of"),
+        ({"mixes": {"d": "why"}}, r"mixes\['d'\] names the axis 'd'.*Use one of"),
         ({"widths": {"w": "d"}}, r"widths\['w'\] names the axis 'd'"),
         ({"new": {"beta": 1.0}}, r"new names \['beta'\]"),
         ({"reads": {"gamma": "d"}}, r"reads\['gamma'\] names the axis 'd'"),
@@ -338,6 +339,4 @@ def test_what_is_no_class_of_layers_has_no_rule(cls):
 
 def test_function_beside_patterns_is_refused():
     with pytest.raises(kn.RuleError, match=r"\['config'\] were given as well"):
-        kn.register_rule(
-            LayerScale, lambda call: Relation(()), config={"dim": "c"}
-        )
+        kn.register_rule(LayerScale, lambda call: Relation(()), config={"dim": "c"})

@@ -277,6 +277,15 @@ def test_operations_between_layers_follow_the_neurons():
     assert plan.apply().get_layer("head").kernel.shape == (6, 2)
 
 
+def test_slice_that_names_fewer_axes_than_there_are_follows_its_neurons():
+    source = keras.Input((4,))
+    x = ops.reshape(dense(12, "a")(source), (-1, 4, 3))
+    model = randomize(keras.Model(source, layers.Dense(2)(layers.Flatten()(x[:, 1:3]))))
+    plan = kn.plan(model, "a", 9, importance={"a": np.repeat([2, 1, 2, 2], 3)})
+    check_plan(plan, model, random_inputs(model))
+    assert kept(plan, "a") == [0, 1, 2, 6, 7, 8, 9, 10, 11]
+
+
 @settings(max_examples=25)
 @given(random_nets.recipes(), st.data())
 def test_random_networks_compute_the_same_without_the_dropped_neurons(recipe, data):

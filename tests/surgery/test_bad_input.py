@@ -220,6 +220,8 @@ def test_wrong_importance_of_a_layer_out_of_reach_is_refused():
         ({"bounds": {"branch": (1.5, 2)}}, r"not a size.*\(1.5, 2\)"),
         ({"bounds": {"branch": (True, 2)}}, "not a size"),
         ({"bounds": [("branch", 2)]}, "bounds"),
+        ({"initializer": "nonsense"}, "no such initializer.*initializer='nonsense'"),
+        ({"initializer": 3}, "no such initializer.*initializer=3"),
         ({"locked": 3}, "locked"),
     ],
 )

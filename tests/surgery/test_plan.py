@@ -20,7 +20,7 @@ import keras_nas as kn
 def rows(plan: kn.Plan) -> dict[str, list[str]]:
     """The rows of the printed table: layer -> all columns but the last, then it."""
     header, rule, *lines = str(plan).split("\n")
-    assert header.split() == "layer old new kept dropped added why".split()
+    assert " ".join(header.split()) == "layer old new kept dropped added why"
     assert set(rule) == {"-", " "}
     matches = [
         re.match(r"(\S+( \(\w+\))?)" + r" +(\d+)" * 5 + " +(.*)", n) for n in lines

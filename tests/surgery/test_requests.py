@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import keras
@@ -19,6 +20,17 @@ SOLVERS = ("highs", "glpk", "cbc")
 
 def kept(plan: kn.Plan, name: str) -> list[int]:
     return plan.keep[name].tolist()
+
+
+class Offset(keras.initializers.Initializer):
+    """An initializer that is registered nowhere."""
+
+    def __call__(self, shape, dtype=None):
+        return offset(shape, dtype)
+
+
+def offset(shape, dtype=None):
+    return keras.ops.full(shape, 0.5, dtype)
 
 
 def kernel(model: keras.Model, name: str) -> np.ndarray:
@@ -139,6 +151,13 @@ def test_multiple_of_by_layer_reaches_through_a_concatenation():
     assert info.value.nearest == {"branch": (4, 6)}
 
 
+def test_steps_of_tied_layers_hold_together():
+    plan = kn.plan(
+        residual(10), "branch", kn.near(8), multiple_of={"stem": 2, "branch": 3}
+    )
+    assert plan.sizes["add"] == 6
+
+
 def test_bounds_hold_for_merges_and_open_ends():
     model = concatenated(4, 6)
     plan = kn.plan(model, "a", 1, bounds={"cat": (9, None)})
@@ -203,6 +222,17 @@ def test_layer_that_is_not_named_counts_one_per_neuron():
     assert (plan.sizes["a"], plan.sizes["b"]) == (1, 3)
     plan = kn.plan(model, "cat", 4, importance={"a": 10})
     assert (plan.sizes["a"], plan.sizes["b"]) == (3, 1)
+
+
+def test_any_call_of_a_shared_layer_names_it_in_importance():
+    shared = layers.Dense(2, name="shared")
+    a, b = keras.Input((3,)), keras.Input((3,))
+    parts = [shared(a), shared(b), layers.Dense(4, name="other")(a)]
+    joined = layers.Concatenate(name="cat")(parts)
+    model = keras.Model([a, b], layers.Dense(2)(joined))
+    importance = {"shared^1": [0.25, 0.25], "other": 0.45}
+    plan = kn.plan(model, "cat", 6, importance=importance)
+    assert (plan.sizes["shared"], plan.sizes["other"]) == (1, 4)
 
 
 def test_importance_none_counts_every_neuron_one_and_keeps_the_first():
@@ -296,9 +326,10 @@ def test_not_strict_takes_the_nearest_size_and_warns():
     with pytest.warns(UserWarning, match="'grouped' cannot have 4.*gets 3"):
         new = kn.resize(model, "grouped", 4, strict=False)
     assert new.get_layer("grouped").filters == 3
-    with pytest.warns(UserWarning, match="'in' cannot have 5.*gets 3"):
+    with pytest.warns(UserWarning, match="'in' cannot have 5.*gets 3") as caught:
         plan = kn.plan(model, {"in": 5, "stem": 3}, strict=False)
     assert plan.sizes["in"] == 3 and plan.sizes["stem"] == 3
+    assert caught[0].filename == __file__
 
 
 def test_not_strict_is_silent_when_the_size_works(recwarn):
@@ -430,6 +461,7 @@ def test_further_calls_of_a_shared_layer_are_vertices_of_their_own():
         plan = kn.plan(model, name, 3)
         assert plan.sizes["cat"] == 9 and plan.sizes["shared^2"] == 3
         assert plan.apply().get_layer("shared").units == 3
+    assert kn.plan(model, {"shared": 3, "shared^2": 3}).sizes["cat"] == 9
     with pytest.raises(kn.InfeasibleError, match="'shared'"):
         kn.plan(model, {"shared": 3, "shared^1": 2})
 
@@ -451,6 +483,26 @@ def test_initializer_makes_the_new_neurons_but_not_what_reads_them():
     np.testing.assert_array_equal(bias[3:], 0.25)
     by_name = kn.resize(model, "d1", 5, initializer="ones")
     np.testing.assert_array_equal(kernel(by_name, "d1")[:, 3:], 1)
+
+
+def test_new_neurons_come_from_the_own_initializer_of_each_weight():
+    layer = layers.DepthwiseConv2D(
+        2, depthwise_initializer="ones", bias_initializer=Offset(), name="dw"
+    )
+    model = image_net(
+        layer,
+        layers.SeparableConv2D(4, 1, pointwise_initializer=offset, name="sep"),
+    )
+    new = kn.resize(model, {"stem": 8, "sep": 6})
+    for name, weight, value in (
+        ("dw", "kernel", 1.0),
+        ("dw", "bias", 0.5),
+    ):
+        array = keras.ops.convert_to_numpy(getattr(new.get_layer(name), weight))
+        np.testing.assert_array_equal(array.reshape(-1, 8)[:, 6:], value)
+    pointwise = keras.ops.convert_to_numpy(new.get_layer("sep").pointwise_kernel)
+    np.testing.assert_array_equal(pointwise[..., :6, 4:], 0.5)
+    np.testing.assert_array_equal(pointwise[..., 6:, :], 0.0)
 
 
 def test_seed_decides_the_new_weights_and_nothing_else():
@@ -476,6 +528,21 @@ def test_new_weights_do_not_touch_the_global_random_state():
     untouched = draws(lambda: None)
     assert resized[0] == untouched[0]
     np.testing.assert_array_equal(resized[1], untouched[1])
+
+
+def test_every_verb_takes_the_same_keywords():
+    def keywords(verb):
+        parameters = inspect.signature(verb).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    shared = keywords(kn.resize_inputs)
+    assert keywords(kn.resize) == {"axis": None, **shared}
+    plan = kn.plan(residual(), "branch", 6, **shared)
+    assert plan.is_empty
+    new = kn.resize_inputs(
+        concatenated(4, 6), "cat", [kn.near(1), None], bounds={"a": (3, None)}
+    )
+    assert new.get_layer("a").units == 3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+"""Operations that work across space: pooling, convolutions, images, patches."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import keras
+
+from keras_nas.axes import Expression, product
+from keras_nas.rules.call import RuleCall
+from keras_nas.rules.registry import operation_rule
+from keras_nas.rules.relation import AxisTensor, Relation, Sliced, Undescribed
+
+_POOLING = "MaxPool AveragePool AdaptiveMaxPool AdaptiveAveragePool"
+
+_IMAGES = """
+    AffineTransform CropImages ElasticTransform GaussianBlur PadImages
+    PerspectiveTransform Resize
+"""
+
+
+@operation_rule(_POOLING, _IMAGES)
+def per_channel(call: RuleCall) -> Relation:
+    """Space is fixed before and after; each channel is left to itself."""
+    for tensor in call.tensors[1:]:
+        for axis in tensor.axes:
+            call.freeze(axis, f"'{call.name}' moves pixels by it")
+    return _across_space(call, call.x.axes[_channel(call)])
+
+
+@operation_rule("Conv")
+def conv(call: RuleCall) -> Relation:
+    """The kernel is a tensor: what it sums over is summed without weights."""
+    kernel, arguments = _kernel(call, "kernel")
+    channels = call.x.axes[_channel(call)]
+    if kernel.axes[-2].size != channels.size:
+        raise Undescribed("convolutions in groups with a tensor as kernel")
+    call.unify(channels, kernel.axes[-2])
+    return _across_space(
+        call, kernel.axes[-1], arguments, mixes=_sums(call, kernel.axes[-2])
+    )
+
+
+@operation_rule("ConvTranspose")
+def conv_transpose(call: RuleCall) -> Relation:
+    """Keras stores the kernel with its outputs before its inputs."""
+    kernel, arguments = _kernel(call, "kernel")
+    call.unify(call.x.axes[_channel(call)], kernel.axes[-1])
+    return _across_space(
+        call, kernel.axes[-2], arguments, mixes=_sums(call, kernel.axes[-1])
+    )
+
+
+@operation_rule("DepthwiseConv")
+def depthwise_conv(call: RuleCall) -> Relation:
+    """Nothing is summed but space, so a constant kernel (a blur) follows its input."""
+    kernel, arguments = _kernel(call, "kernel")
+    channels = call.x.axes[_channel(call)]
+    call.unify(channels, kernel.axes[-2])
+    multiplier = call.freeze(kernel.axes[-1], f"'{call.name}' has a multiplier of it")
+    output = product((call.resolve(channels), multiplier))
+    return _across_space(call, output, arguments)
+
+
+@operation_rule("SeparableConv")
+def separable_conv(call: RuleCall) -> Relation:
+    depthwise, first = _kernel(call, "depthwise_kernel")
+    pointwise, second = _kernel(call, "pointwise_kernel")
+    channels = call.x.axes[_channel(call)]
+    call.unify(channels, depthwise.axes[-2])
+    multiplier = call.freeze(depthwise.axes[-1])
+    call.unify(product((call.resolve(channels), multiplier)), pointwise.axes[-2])
+    return _across_space(
+        call,
+        pointwise.axes[-1],
+        {**first, **second},
+        mixes=_sums(call, pointwise.axes[-2]),
+    )
+
+
+@operation_rule("ExtractPatches")
+def extract_patches(call: RuleCall) -> Relation:
+    """The pixels of a patch one after the other, each with all its channels."""
+    if _channel(call) != call.x.rank - 1:
+        raise Undescribed("its channels are not the last axis")
+    channels = call.x.axes[-1]
+    pixels = call.output_shapes[0][-1] // channels.size
+    output = product((call.fixed(pixels), call.resolve(channels)))
+    return _across_space(call, output)
+
+
+@operation_rule("Unfold")
+def unfold(call: RuleCall) -> Relation:
+    """Channels come first, then the pixels of a patch; patches are the last axis."""
+    batch, channels, *space = call.x.axes
+    for axis in space:
+        call.freeze(axis, f"'{call.name}' works across it")
+    _, features, patches = call.output_shapes[0]
+    if features is None or channels.size is None:
+        raise Undescribed("its number of channels is unknown")
+    pixels = call.fixed(features // channels.size)
+    axes = (batch, product((call.resolve(channels), pixels)), call.fixed(patches))
+    return Relation(outputs=(AxisTensor(axes, 1),))
+
+
+@operation_rule("Fold")
+def fold(call: RuleCall) -> Relation:
+    """The inverse of ``unfold``; pixels of several patches are added."""
+    batch, features, patches = call.x.axes
+    call.freeze(patches, f"'{call.name}' works across it")
+    _, channels, *space = call.output_shapes[0]
+    if None in (channels, features.size):
+        raise Undescribed("its number of channels is unknown")
+    pixels = call.fixed(features.size // channels)
+    neurons = call.atom(channels, is_filler=True)
+    call.unify(features, product((neurons, pixels)))
+    axes = (batch, call.resolve(neurons), *map(call.fixed, space))
+    return Relation(outputs=(AxisTensor(axes, 1),))
+
+
+def _channel(call: RuleCall) -> int:
+    """Index of the channel axis; a batch axis may be missing."""
+    data_format = call.config.get("data_format") or keras.config.image_data_format()
+    if data_format == "channels_last":
+        return call.x.rank - 1
+    return 0 if _is_single(call) else 1
+
+
+def _is_single(call: RuleCall) -> bool:
+    """Whether it is one image, without a batch axis."""
+    return call.cls.__name__ in _IMAGES.split() and call.x.rank == 3
+
+
+def _across_space(
+    call: RuleCall,
+    channels: Expression,
+    arguments: dict[str, Any] | None = None,
+    mixes: tuple = (),
+) -> Relation:
+    """Everything but batch and channels is fixed."""
+    channel = _channel(call)
+    batch = None if _is_single(call) else 0
+    for number, axis in enumerate(call.x.axes):
+        if number not in (batch, channel):
+            call.freeze(axis, f"'{call.name}' works across it")
+    axes = list(call.frozen_output().axes)
+    if len(axes) != call.x.rank:
+        raise Undescribed("Keras records another shape for it than it has")
+    if batch is not None:
+        axes[0] = call.x.axes[0]
+    axes[channel] = call.resolve(channels)
+    output = AxisTensor(tuple(axes), channel - call.x.rank)
+    return Relation(outputs=(output,), arguments=arguments or {}, mixes=mixes)
+
+
+def _kernel(call: RuleCall, name: str) -> tuple[AxisTensor, dict[str, Sliced]]:
+    """Returns a kernel whose spatial axes are fixed, and the argument if constant."""
+    value = call.argument(name)
+    arguments = {}
+    if isinstance(value, AxisTensor):
+        kernel = value
+    else:
+        kernel = call.constant(value)
+        if kernel is None:
+            raise Undescribed(f"its argument '{name}' is not a tensor")
+        arguments[name] = call.sliced(value, kernel)
+    for axis in kernel.axes[:-2]:
+        call.freeze(axis, f"it is the kernel of '{call.name}'")
+    return AxisTensor(tuple(map(call.resolve, kernel.axes))), arguments
+
+
+def _sums(call: RuleCall, axis: Expression) -> tuple[tuple[Expression, str], ...]:
+    sentence = f"'{call.name}' sums over it without weights"
+    return ((axis, sentence),) if call.resolve(axis).atoms else ()
