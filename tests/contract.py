@@ -18,7 +18,6 @@ from keras_nas.axes import index_of
 from keras_nas.graph import Weight, analyze
 from keras_nas.importance import blocks_of
 
-
 # A model with more widths than this is not asked for each of them.
 MANY = 20
 

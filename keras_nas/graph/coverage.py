@@ -11,6 +11,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from keras import layers, ops
 
 from keras_nas.graph.analysis import Analysis, analyze
 from keras_nas.graph.wrap import wrap
-from keras_nas.rules import SizeOf, leaves, why_frozen
+from keras_nas.rules import SizeOf, find_rule, leaves, why_frozen
 
 # Names of settings and call arguments -> a value that usually works.
 _VALUES: dict[str, Any] = {
@@ -213,6 +214,8 @@ def operation_support() -> Iterator[Support]:
 
 def _layer_support(name: str, cls: type) -> Support:
     known = why_frozen(cls, is_operation=False)
+    if known and find_rule(cls, is_operation=False) is None:
+        return Support(name, "frozen", known)
     try:
         arguments = _fill(name, cls.__init__, skip=1)
         probes = [
@@ -221,10 +224,7 @@ def _layer_support(name: str, cls: type) -> Support:
         ]
     except LookupError:
         probes = []
-    found = _best(name, probes)
-    if found.status == "no probe" and known:
-        return Support(name, "frozen", known)
-    return found
+    return _best(name, probes)
 
 
 def _call_arguments(count: int, x: Any, y: Any) -> tuple:
@@ -322,13 +322,7 @@ def _best(name: str, probes: list[Callable]) -> Support:
 
 def _tried(name: str, probe: Callable, shape: tuple[int, ...]) -> Support | None:
     """Runs one probe; None where Keras refuses the call."""
-    inputs = keras.Input(batch_shape=(3, 5))
-    tensors = [
-        layers.Reshape(shape, name=f"in_{name}")(
-            layers.Dense(int(np.prod(shape)), name=name)(inputs)
-        )
-        for name in ("first", "second")
-    ]
+    inputs, tensors = _neurons(shape)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -347,6 +341,19 @@ def _tried(name: str, probe: Callable, shape: tuple[int, ...]) -> Support | None
     return _judged(name, analysis, made)
 
 
+@cache
+def _neurons(shape: tuple[int, ...]) -> tuple[Any, list[Any]]:
+    """Returns an input, and two tensors all of whose axes but the batch can change."""
+    inputs = keras.Input(batch_shape=(3, 5))
+    tensors = [
+        layers.Reshape(shape, name=f"in_{name}")(
+            layers.Dense(int(np.prod(shape)), name=name)(inputs)
+        )
+        for name in ("first", "second")
+    ]
+    return inputs, tensors
+
+
 def _own_paths(analysis: Analysis) -> set[str]:
     given = {"first", "second", "in_first", "in_second"}
     return {
@@ -357,11 +364,13 @@ def _own_paths(analysis: Analysis) -> set[str]:
 
 
 def _judged(name: str, analysis: Analysis, made: list[str]) -> Support:
-    incoming = set()
-    for key in ("first", "second"):
+    incoming, last = set(), set()
+    for key in ("in_first", "in_second"):
         if key in analysis.relations:
             (tensor,) = analysis.relations[key].outputs
-            incoming |= analysis.resolve(tensor.axes[-1]).atoms
+            axes = [analysis.resolve(axis) for axis in tensor.axes]
+            incoming = incoming.union(*(axis.atoms for axis in axes))
+            last |= axes[-1].atoms
     outgoing, widths = set(), {}
     for path in made:
         relation = analysis.relations[path]
@@ -375,9 +384,9 @@ def _judged(name: str, analysis: Analysis, made: list[str]) -> Support:
     if widths:
         return Support(name, "resizable", ", ".join(f"`{w}`" for w in widths))
     if outgoing - incoming:
-        return Support(name, "resizable")
+        return Support(name, "resizable", "its constant follows")
     if outgoing & incoming:
-        return Support(name, "passes")
+        return Support(name, "passes", "" if last else "all axes but the last")
     if incoming:
         return Support(name, "passes", "takes any size; its result has none of it")
     return Support(name, "fixed", "the positions it was tried with have a meaning")

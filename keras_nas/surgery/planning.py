@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -171,11 +172,9 @@ def _solve_nearest(job: Job, possible: Nearest) -> tuple[BoundSystem, Sizes]:
 
 def _frames_to_the_user() -> int:
     """The stack level of a warning that is to name the line of the user's code."""
-    frame, level = sys._getframe(1), 1
     package = f"{__name__.partition('.')[0]}."
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(package):
-        frame, level = frame.f_back, level + 1
-    return level
+    names = (info.frame.f_globals.get("__name__", "") for info in inspect.stack(0)[1:])
+    return 1 + sum(1 for _ in takewhile(lambda name: name.startswith(package), names))
 
 
 def _keep_arrays(pieces: Sequence[Piece], sizes: Sizes) -> dict[Atom, np.ndarray]:
