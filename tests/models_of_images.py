@@ -91,8 +91,9 @@ add(
                 x, np.array([[1.0, 0, 1, 0, 1, 0, 0, 0]], "float32")
             ),
             lambda x: ops.image.perspective_transform(
-                x, np.float32([[[0, 0], [0, 5], [5, 0], [5, 5]]]),
-                np.float32([[[1, 0], [0, 4], [5, 1], [5, 5]]])
+                x,
+                np.float32([[[0, 0], [0, 5], [5, 0], [5, 5]]]),
+                np.float32([[[1, 0], [0, 4], [5, 1], [5, 5]]]),
             ),
             lambda x: ops.image.extract_patches(x, 2),
         ],
@@ -158,9 +159,7 @@ add(
             lambda x: ops.layer_normalization(
                 x, np.linspace(0.5, 1, 6, dtype="float32")
             ),
-            lambda x: ops.rms_normalization(
-                x, np.linspace(0.5, 1, 6, dtype="float32")
-            ),
+            lambda x: ops.rms_normalization(x, np.linspace(0.5, 1, 6, dtype="float32")),
         ],
     ),
 )
@@ -187,9 +186,7 @@ add(
             lambda x: ops.fft2((x, x)),
             lambda x: ops.ifft2((x, x)),
             lambda x: ops.extract_sequences(ops.swapaxes(x, 1, 2), 4, 2),
-            lambda x: ops.istft(
-                ops.stft(ops.swapaxes(x, 1, 2), 4, 2, 4), 4, 2, 4
-            ),
+            lambda x: ops.istft(ops.stft(ops.swapaxes(x, 1, 2), 4, 2, 4), 4, 2, 4),
             lambda x: ops.view_as_real(ops.polar(x, x)),
         ],
         batch=2,
@@ -269,9 +266,7 @@ add(
         ),
         lambda x: ops.cast(ops.in_top_k(np.int32([0, 1, 0]), x, 2), "float32"),
         *[
-            lambda x, f=getattr(ops, name): ops.cast(
-                f(x, np.float32([0.5])), "float32"
-            )
+            lambda x, f=getattr(ops, name): ops.cast(f(x, np.float32([0.5])), "float32")
             for name in ("isin",)
             if hasattr(ops, name)
         ],

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from keras_nas.axes import Expression, Fixed, Unifier
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.structure import Graph, Part, TensorRef, VariableRef
+from keras_nas.graph.learning import learn
+from keras_nas.graph.structure import Graph, Part, TensorRef, TensorSpec, VariableRef
 from keras_nas.graph.weight import Weight
 from keras_nas.rules import (
     AxisTensor,
@@ -31,6 +33,7 @@ from keras_nas.rules import (
     find_rule,
     leaves,
     map_leaves,
+    split_masks,
     why_frozen,
 )
 
@@ -63,6 +66,15 @@ class Analysis:
     homes: dict[tuple[str, str], Relation] = field(default_factory=dict)
     variables: dict[int, WeightAxes] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def specs(self) -> dict[TensorRef, TensorSpec]:
+        """Shape and dtype of every tensor."""
+        return {
+            TensorRef(call.path, number): spec
+            for call in self.flat.calls
+            for number, spec in enumerate(call.outputs)
+        }
 
     def resolve(self, axis: Expression) -> Expression:
         """Returns what an axis turned out to be."""
@@ -118,8 +130,11 @@ def _relation(
     try:
         if rule is None:
             why = why_frozen(call.part.cls, is_operation=call.part.is_operation)
-            raise Undescribed(why or "no rule describes its class")
-        relation = rule(rule_call)
+            if why is not None:
+                raise Undescribed(why)
+            relation = _learned(analysis, call, rule_call)
+        else:
+            relation = rule(rule_call)
         rule_call.tie_masks()
         _check_weights(call.part, relation)
     except Undescribed as error:
@@ -128,6 +143,39 @@ def _relation(
         analysis.frozen[call.path] = str(error)
         return _frozen(rule_call, reason)
     return relation
+
+
+def _learned(analysis: Analysis, call: Call, rule_call: RuleCall) -> Relation:
+    """Learns the relation of a call without rule from what its layer does."""
+
+    def describe(
+        inner_graph: Graph, tensors: list[AxisTensor]
+    ) -> tuple[list[AxisTensor], list[Relation]]:
+        inner = Analysis(flatten(inner_graph), analysis.unifier)
+        arriving = dict(zip(inner.flat.inputs, tensors, strict=True))
+        used_directly: dict[int, AxisTensor] = {}
+        for step in inner.flat.calls:
+            ref = TensorRef(step.path)
+            if ref in arriving:
+                relation = Relation(outputs=(arriving[ref],))
+            else:
+                relation = _relation(inner, inner_graph, step, used_directly)
+            inner.relations[step.path] = relation
+            for number, tensor in enumerate(relation.outputs):
+                inner.tensors[TensorRef(step.path, number)] = tensor
+        if used_directly:
+            raise Undescribed("its call reads a variable that belongs to no layer")
+        outputs = [inner.tensors[ref] for ref in inner.flat.outputs]
+        return outputs, list(inner.relations.values())
+
+    specs = [analysis.specs[ref] for ref in _data_refs(call)]
+    return learn(call, rule_call, specs, describe)
+
+
+def _data_refs(call: Call) -> list[TensorRef]:
+    """Returns the tensors of a call, without masks, in the order of a `RuleCall`."""
+    data, _ = split_masks(call.part.cls, call.args, call.kwargs)
+    return [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
 
 
 def _rule_call(

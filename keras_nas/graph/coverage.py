@@ -27,9 +27,6 @@ _VALUES: dict[str, Any] = {
     "activation": "relu",
     "axes": -1,
     "axis": -1,
-    "axis1": 1,
-    "axis2": 2,
-    "bin_boundaries": [0.0, 0.5],
     "bins": np.float32([0.0, 0.5]),
     "block_size": 2,
     "cells": lambda: [layers.LSTMCell(3), layers.LSTMCell(5)],
@@ -100,45 +97,100 @@ _VALUES: dict[str, Any] = {
     "y_factor": 0.1,
     "target_height": 3,
     "target_width": 3,
-    "axis_a": 1,
-    "frame_length": 4,
-    "fold": 2,
 }
 
-# Where one name means another thing.
+# Where one name means another thing, or the default does not fit.
 _SPECIAL: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(
+        ("AdaptiveAveragePooling1D", "AdaptiveMaxPooling1D"), {"output_size": 2}
+    ),
+    **dict.fromkeys(
+        ("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D"), {"output_size": (2, 2, 2)}
+    ),
+    "Discretization": {"bin_boundaries": [0.0, 0.5]},
     "Dot": {"axes": 2},
-    "Lambda": {"function": lambda: ops.relu},
-    "Reshape": {"target_shape": (-1, 2)},
-    "UpSampling1D": {"size": 2},
-    "TimeDistributed": {"layer": lambda: layers.Dense(5)},
-    "SpectralNormalization": {"layer": lambda: layers.Dense(5)},
+    "GroupNormalization": {"groups": 3},
     "RandomCrop": {"height": 2, "width": 2},
+    "RandomPosterization": {"factor": 4},
+    "Reshape": {"target_shape": (-1, 2)},
+    "SpectralNormalization": {"layer": lambda: layers.Dense(5)},
+    "TimeDistributed": {"layer": lambda: layers.Dense(5)},
+    "UpSampling1D": {"size": 2},
     "adaptive_average_pool": {"data_format": "channels_first"},
     "adaptive_max_pool": {"data_format": "channels_first"},
+    **dict.fromkeys(
+        (
+            "argmax",
+            "argmin",
+            "nanargmax",
+            "nanargmin",
+            "cumprod",
+            "cumsum",
+            "nancumprod",
+            "nancumsum",
+            "flip",
+            "take",
+            "append",
+            "roll",
+        ),
+        {"axis": 1},
+    ),
+    "batch_normalization": {
+        "mean": lambda: np.zeros(6, "float32"),
+        "variance": lambda: np.ones(6, "float32"),
+    },
     "broadcast_to": {"shape": (3, 4, 6)},
+    "clip": {"x_min": -1.0, "x_max": 1.0},
     "conv_transpose": {"kernel": lambda: np.ones((2, 2, 3, 6), "float32")},
     "depthwise_conv": {"kernel": lambda: np.ones((2, 2, 6, 1), "float32")},
     "diagonal": {"axis1": 1, "axis2": 2},
-    "matmul": {"x2": lambda: np.ones((6, 3), "float32")},
     "dot": {"x2": lambda: np.ones((6, 3), "float32")},
+    "image.affine_transform": {"transform": lambda: np.ones((3, 8), "float32")},
+    "image.crop_images": {"top_cropping": 1, "left_cropping": 1},
+    "image.extract_patches": {"size": (2, 2)},
+    "image.pad_images": {"top_padding": 1, "left_padding": 1},
+    "image.perspective_transform": {
+        "start_points": lambda: np.ones((3, 4, 2), "float32"),
+        "end_points": lambda: np.ones((3, 4, 2), "float32"),
+    },
+    "image.resize": {"size": (2, 2)},
+    "matmul": {"x2": lambda: np.ones((6, 3), "float32")},
     "pad": {"pad_width": ((0, 0), (0, 0), (1, 1))},
     "reshape": {"newshape": (-1, 2, 12)},
-    "roll": {"axis": 1},
     "rot90": {"axes": (1, 2)},
     "slice": {"shape": (3, 2, 6)},
+    "split": {"axis": -1},
     "swapaxes": {"axis1": 1, "axis2": 2},
+    "take_along_axis": {"indices": lambda: np.zeros((3, 4, 6), "int32"), "axis": 1},
     "tensordot": {"x2": lambda: np.ones((6, 3), "float32"), "axes": 1},
     "threshold": {"threshold": 0.1, "default_value": 0.2},
     "trace": {"axis1": 1, "axis2": 2},
     "where": {"x1": lambda: 1.0, "x2": lambda: 0.0},
-    "take_along_axis": {"indices": lambda: np.zeros((3, 4, 6), "int32")},
-    "clip": {"x_min": -1.0, "x_max": 1.0},
-    "image.resize": {"size": (2, 2)},
-    "image.extract_patches": {"size": (2, 2)},
 }
 
-_SHAPES = ((4, 6), (6,), (4, 4, 6), (4, 4, 4, 6))
+# Calls that no filling in of names can make up.
+_CALLS: dict[str, Callable] = {
+    "GRUCell": lambda x, y: layers.GRUCell(5)(x, [layers.Dense(5)(y)]),
+    "LSTMCell": lambda x, y: layers.LSTMCell(5)(
+        x, [layers.Dense(5)(y), layers.Dense(5)(y)]
+    ),
+    "SimpleRNNCell": lambda x, y: layers.SimpleRNNCell(5)(x, [layers.Dense(5)(y)]),
+    "StackedRNNCells": lambda x, y: layers.StackedRNNCells([layers.GRUCell(5)])(
+        x, [layers.Dense(5)(y)]
+    ),
+    "ops.depth_to_space": lambda x, y: ops.depth_to_space(
+        ops.concatenate([x, y], -1), 2
+    ),
+    "ops.dot_product_attention": lambda x, y: ops.dot_product_attention(x, y, y),
+    "ops.searchsorted": lambda x, y: ops.searchsorted(np.float32([0.0, 0.5]), x),
+    "ops.select": lambda x, y: ops.select([x > 0], [y]),
+    "ops.sparse_categorical_crossentropy": lambda x, y: (
+        ops.sparse_categorical_crossentropy(ops.argmax(x, -1), y)
+    ),
+    "ops.vsplit": lambda x, y: ops.vsplit(x, 3),
+}
+
+_SHAPES = ((4, 6), (6,), (4, 4, 6), (4, 4, 4, 6), (2, 4, 4), (2, 4, 4, 4, 6))
 
 
 @dataclass(frozen=True)
@@ -305,6 +357,8 @@ def _keywords(arguments: dict[str, Any]) -> dict[str, Any]:
 def _best(name: str, probes: list[Callable]) -> Support:
     """Returns the best that any probe on any rank of input finds."""
     order = ("resizable", "passes", "fixed", "frozen")
+    if name in _CALLS:
+        probes = [_CALLS[name]]
     best = Support(name, "no probe")
     for shape in _SHAPES:
         for probe in probes:
@@ -398,5 +452,3 @@ def _named_axes(relation: Any) -> Iterator[tuple[str, Any]]:
             if isinstance(leaf, SizeOf):
                 yield key, leaf.axis
     yield from relation.widths.items()
-
-

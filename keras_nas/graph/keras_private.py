@@ -6,12 +6,14 @@ breaks this file and no other.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 from keras.src.models.functional import Functional
 from keras.src.saving import serialization_lib
 from keras.src.utils import python_utils, tracking
@@ -222,6 +224,21 @@ def set_trainable_flags(layer: Any, flags: tuple[bool, ...]) -> None:
 def set_own_trainable(layer: Any, flag: bool) -> None:
     """Sets the flag of one layer and leaves those inside alone."""
     layer._trainable = flag
+
+
+# --- what is left as it was ----------------------------------------------------------
+
+
+@contextlib.contextmanager
+def names_kept() -> Iterator[None]:
+    """Lets Keras count on, after it, as if nothing had been made meanwhile."""
+    key = "object_name_uids"
+    counts = global_state.get_global_attribute(key)
+    global_state.set_global_attribute(key, copy.copy(counts))
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, counts)
 
 
 # --- compile and serialization -------------------------------------------------------

@@ -114,12 +114,18 @@ def atom_utilities(
                 _add(utilities, scatter(axis, values))
     for path, part in sized_layers(graph, analysis).items():
         axis = analysis.channel_of(analysis.output_of(path))
-        if axis is None or not axis.atoms & utilities.keys():
+        if axis is None or part.key in named:
             continue
-        if part.key in named:
+        if utilities.keys().isdisjoint(axis.atoms | _inner_atoms(analysis, part)):
             continue
         _add(utilities, _layer_utility(analysis, importance, path, part, axis))
     return utilities
+
+
+def _inner_atoms(analysis: Analysis, part: Part) -> frozenset[Atom]:
+    """Neurons of the further widths of a layer, such as its heads."""
+    widths = analysis.parts[part.key].widths.values()
+    return frozenset().union(*(analysis.resolve(axis).atoms for axis in widths))
 
 
 def sized_layers(graph: Graph, analysis: Analysis) -> dict[str, Part]:

@@ -34,7 +34,7 @@ def einsum_dense(call: RuleCall) -> Relation:
     result = tuple(axes[label] for label in output)
     letters = [place for place, label in enumerate(output) if len(label) == 1]
     tensor = AxisTensor(result, letters[-1] if letters else -1)
-    sentence = f"'{call.name}' sums over it without weights"
+    sentence = "it sums over them without weights"
     reads = frozenset(
         place
         for place, label in enumerate(kernel)

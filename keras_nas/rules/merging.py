@@ -50,7 +50,13 @@ def join(call: RuleCall, tensors: Sequence[AxisTensor], axis: int) -> AxisTensor
             axes.append(call.fixed(None))
         else:
             axes.append(total(call.resolve(part) for part in parts))
-    return AxisTensor(tuple(axes), axis - first.rank)
+    return AxisTensor(tuple(axes), _channel(tensors, axis))
+
+
+def _channel(tensors: Sequence[AxisTensor], axis: int) -> int:
+    """The channel axis of the inputs; tokens side by side do not make a new one."""
+    channels = [tensor.channel % tensor.rank for tensor in tensors]
+    return (axis if axis in channels else channels[0]) - tensors[0].rank
 
 
 def _with_rank(call: RuleCall, tensor: AxisTensor, rank: int) -> AxisTensor:

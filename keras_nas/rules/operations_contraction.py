@@ -113,7 +113,7 @@ def contract(
         The `Relation`; equal labels are tied.
     """
     axes = _tie_labels(call, operands, inputs)
-    sentence = f"'{call.name}' sums over it without weights"
+    sentence = "it sums over them without weights"
     mixes = tuple(
         (axis, sentence)
         for label, axis in axes.items()

@@ -99,7 +99,9 @@ def take_along_axis(call: RuleCall) -> Relation:
     axes[number] = call.fixed(1)
     picked = list(indices.axes)
     along, picked[number] = picked[number], call.fixed(1)
-    rest = list(call.broadcast((AxisTensor(tuple(axes)), AxisTensor(tuple(picked)))).axes)
+    rest = list(
+        call.broadcast((AxisTensor(tuple(axes)), AxisTensor(tuple(picked)))).axes
+    )
     rest[number] = along
     return Relation(outputs=(AxisTensor(tuple(rest), table.channel),))
 
@@ -195,9 +197,7 @@ def _last_fixed(call: RuleCall, count: int) -> Relation:
     for tensor in call.tensors:
         for axis in tensor.axes[-count:]:
             call.freeze(axis, f"'{call.name}' needs all of its positions")
-        for left, right in zip(
-            first.axes[:-count], tensor.axes[:-count], strict=True
-        ):
+        for left, right in zip(first.axes[:-count], tensor.axes[:-count], strict=True):
             call.unify(left, right)
     kept = tuple(map(call.resolve, first.axes[:-count]))
     if any(len(shape) < len(kept) for shape in call.output_shapes):

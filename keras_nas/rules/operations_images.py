@@ -170,5 +170,5 @@ def _kernel(call: RuleCall, name: str) -> tuple[AxisTensor, dict[str, Sliced]]:
 
 
 def _sums(call: RuleCall, axis: Expression) -> tuple[tuple[Expression, str], ...]:
-    sentence = f"'{call.name}' sums over it without weights"
+    sentence = "it sums over them without weights"
     return ((axis, sentence),) if call.resolve(axis).atoms else ()

@@ -97,7 +97,17 @@ OPERATIONS: dict[str, str] = {
         _POSITIONS,
     ),
     **dict.fromkeys(
-        ("AllClose", "Arange", "Full", "Geomspace", "Linspace", "Logspace", "PSNR"),
+        (
+            "AllClose",
+            "Arange",
+            "Full",
+            "Geomspace",
+            "Linspace",
+            "Logspace",
+            "Ndim",
+            "PSNR",
+            "Size",
+        ),
         "its result does not have the axes of its input",
     ),
     "SSIM": _COLOURS,

@@ -57,7 +57,7 @@ def plan_table(
         text += f"\n{followers} further {words}."
     if not notes:
         return f"{text}\nExact: the same function on the neurons that are kept."
-    listed = "\n".join(f"- {note}" for note in _shortened(notes))
+    listed = "\n".join(f"- {note}" for note in shorten_notes(notes))
     return f"{text}\nNot exact:\n{listed}"
 
 
@@ -74,8 +74,16 @@ def _why(requests: Sequence[Request], path: str, axis) -> str:
     return "makes the sizes fit"
 
 
-def _shortened(notes: Sequence[str]) -> list[str]:
-    shown = list(notes[:_MAX_NOTES])
-    if len(notes) > _MAX_NOTES:
-        shown.append(f"{len(notes) - _MAX_NOTES} more of this kind (see `plan.notes`)")
-    return shown
+def shorten_notes(notes: Sequence[str]) -> list[str]:
+    """Says once what several vertices have in common."""
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        _, name, rest = note.split("'", 2)
+        alike.setdefault(rest, []).append(f"'{name}'")
+    lines = []
+    for rest, names in alike.items():
+        more = ", ".join(names[1:_MAX_NOTES])
+        if len(names) > _MAX_NOTES:
+            more += f" and {len(names) - _MAX_NOTES} more"
+        lines.append(f"{names[0]}{rest}" + (f" So do {more}." if more else ""))
+    return lines

@@ -29,7 +29,8 @@ def summary(graph: Graph) -> str:
     for call in analysis.flat.calls:
         axis = analysis.channel_of(analysis.output_of(call.path))
         size = "" if axis is None or axis.size is None else axis.size
-        inputs = ", ".join(ref.vertex for ref in names.input_refs(call.path))
+        refs = names.input_refs(call.path)
+        inputs = ", ".join(dict.fromkeys(ref.vertex for ref in refs))
         further = " ".join(
             f"{name}={width.size}"
             for name, width in names.further_widths(call.path).items()

@@ -109,7 +109,8 @@ def fill_for(
         chosen = initializer if override is None else override
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
             values = _initialize(chosen, shape, dtype, number)
-        if override is None and len(shape) > 1 and not values.any():
+        is_matrix = len(shape) > 1 and not label.endswith("bias")
+        if override is None and is_matrix and not values.any():
             values = _initialize("glorot_uniform", shape, dtype, number)
         return values
 

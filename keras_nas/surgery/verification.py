@@ -23,6 +23,7 @@ from keras_nas.graph import Part, TensorRef, Weight
 from keras_nas.rules import Relation, WeightAxes, map_leaves
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.plan import Plan
+from keras_nas.surgery.plan_table import shorten_notes
 from keras_nas.surgery.slicing import Indices, block_indices
 from keras_nas.surgery.tables import table
 
@@ -84,7 +85,11 @@ class Verification:
         if self.is_equal or not self.notes:
             return text
         return "\n".join(
-            [text, "Differences must be expected:", *map("- {}".format, self.notes)]
+            [
+                text,
+                "Differences must be expected:",
+                *map("- {}".format, shorten_notes(self.notes)),
+            ]
         )
 
     def _word(self, check: OutputCheck) -> str:

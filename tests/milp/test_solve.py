@@ -340,3 +340,13 @@ def test_a_tie_without_direction_goes_to_more_utility():
         near=((expr(a=1), 12, 12),),
     )
     assert sizes_of(system) == {"a": 16}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_what_highs_presolve_refuses_is_solved(solver):
+    system = SizeSystem(
+        (piece("a", 1, high=2), piece("b", 2, high=2)),
+        steps=((expr(a=1), 1, 1), (expr(a=1, b=1), 1, 3)),
+        near=((expr(a=1, b=1), 1, 3), (expr(a=1), 2, 1)),
+    )
+    assert sizes_of(system, solver) == {"a": 1, "b": 0}
