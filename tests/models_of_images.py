@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 from models import add, dense, made, through
-from models_of_operations import features, side_by_side
+from models_of_operations import available, features, side_by_side
 
 BLUR = np.outer([1, 2, 1], [1, 2, 1]).astype("float32")[..., None, None] / 16
 
@@ -24,6 +24,16 @@ def several(makes, functions, batch=None) -> keras.Model:
     results = [y for f in functions for y in keras.tree.flatten(f(*tensors))]
     joined = layers.Concatenate()([features(y) for y in results])
     return keras.Model(inputs, layers.Dense(2, name="after")(joined))
+
+
+def pooled(shape, functions, batch=None) -> keras.Model:
+    """Functions of one image; of what each returns, the mean over space is read."""
+    inputs = keras.Input(batch_shape=(batch, *shape))
+    x = dense(6, "before")(inputs)
+    means = [ops.mean(f(x), axis=(1, 2)) for f in functions]
+    return keras.Model(
+        inputs, layers.Dense(2, name="after")(ops.concatenate(means, -1))
+    )
 
 
 def _whole(x):
@@ -70,7 +80,7 @@ add(
 )
 add(
     "ops_pooling",
-    lambda: side_by_side(
+    lambda: pooled(
         (6, 6, 3),
         [
             lambda x: ops.max_pool(x, 2),
@@ -80,13 +90,14 @@ add(
 )
 add(
     "ops_on_images",
-    lambda: side_by_side(
+    lambda: pooled(
         (6, 6, 3),
         [
             lambda x: ops.image.resize(x, (3, 4)),
             lambda x: ops.image.pad_images(x, 1, 1, target_height=8, target_width=8),
             lambda x: ops.image.crop_images(x, 1, 1, target_height=3, target_width=3),
             lambda x: ops.image.gaussian_blur(x),
+            lambda x: ops.image.elastic_transform(x, seed=1),
             lambda x: ops.image.affine_transform(
                 x, np.array([[1.0, 0, 1, 0, 1, 0, 0, 0]], "float32")
             ),
@@ -102,7 +113,7 @@ add(
 )
 add(
     "ops_convolutions_with_constant_kernels",
-    lambda: side_by_side(
+    lambda: pooled(
         (6, 6, 3),
         [
             lambda x: ops.depthwise_conv(x, np.repeat(BLUR, 6, 2), 2, "same"),
@@ -117,11 +128,11 @@ add(
     # Keras 3.15 on TensorFlow can record these in a functional model, but not run them.
     "ops_that_do_not_run",
     lambda: side_by_side(
-        (6, 6, 3),
+        (3, 3, 3),
         [
             lambda x: ops.conv_transpose(x, np.ones((2, 2, 3, 6), "float32"), 2),
-            lambda x: ops.adaptive_max_pool(_first(x), (3, 3), "channels_first"),
-            lambda x: ops.adaptive_average_pool(_first(x), (2, 3), "channels_first"),
+            lambda x: ops.adaptive_max_pool(_first(x), (2, 2), "channels_first"),
+            lambda x: ops.adaptive_average_pool(_first(x), (2, 2), "channels_first"),
             lambda x: ops.lu_factor(x)[0],
             lambda x: ops.real(ops.view_as_complex(ops.swapaxes(x, 2, 3)[..., :2])),
         ],
@@ -131,10 +142,10 @@ add(
 add(
     "ops_patches",
     lambda: several(
-        {"before": (6, 4, 4), "beside": (12, 4)},
+        {"before": (3, 3, 3), "beside": (8, 4)},
         [
-            lambda x, y: ops.unfold(x, 2),
-            lambda x, y: ops.fold(y, (4, 4), (2, 2), stride=2),
+            lambda x, y: ops.mean(ops.unfold(x, 2), -1),
+            lambda x, y: ops.mean(ops.fold(y, (4, 4), (2, 2), stride=2), (2, 3)),
         ],
     ),
 )
@@ -207,9 +218,8 @@ add(
             lambda x: ops.svd(_matrix(x), compute_uv=False),
             lambda x: ops.real(ops.eig(_matrix(x))[0]),
             *[
-                lambda x, f=getattr(ops, name): f(_matrix(x))
-                for name in ("matrix_rank", "pinv", "cholesky_inverse")
-                if hasattr(ops, name)
+                lambda x, f=f: f(_matrix(x))
+                for f in available("matrix_rank pinv cholesky_inverse")
             ],
         ],
         batch=2,
@@ -257,18 +267,16 @@ add(
         lambda x: ops.segment_sum(x, np.int32([0, 0, 1]), 2),
         lambda x: ops.segment_max(x, np.int32([0, 0, 1]), 2),
         *[
-            lambda x, f=getattr(ops, name): f(x, np.int32([0, 0, 1]), 2)
-            for name in ("segment_min", "segment_prod")
-            if hasattr(ops, name)
+            lambda x, f=f: f(x, np.int32([0, 0, 1]), 2)
+            for f in available("segment_min segment_prod")
         ],
         lambda x: ops.cast(
             ops.searchsorted(np.float32([-0.5, 0.5]), x[:, 0]), "float32"
         ),
         lambda x: ops.cast(ops.in_top_k(np.int32([0, 1, 0]), x, 2), "float32"),
         *[
-            lambda x, f=getattr(ops, name): ops.cast(f(x, np.float32([0.5])), "float32")
-            for name in ("isin",)
-            if hasattr(ops, name)
+            lambda x, f=f: ops.cast(f(x, np.float32([0.5])), "float32")
+            for f in available("isin")
         ],
     ),
     trains=False,

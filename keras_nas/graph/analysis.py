@@ -263,9 +263,7 @@ def _fresh_axes(unifier: Unifier, weight: Weight) -> AxisTensor:
     return AxisTensor(tuple(axes))
 
 
-def _tie_use(
-    analysis: Analysis, owner: WeightAxes | None, tensor: AxisTensor
-) -> None:
+def _tie_use(analysis: Analysis, owner: WeightAxes | None, tensor: AxisTensor) -> None:
     """Ties a variable that is used directly to the axes that its layer gives it."""
     reason = "it is an axis of a variable that an operation uses directly"
     if owner is not None and len(owner.blocks) == 1:

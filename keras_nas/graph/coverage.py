@@ -99,14 +99,17 @@ _VALUES: dict[str, Any] = {
     "target_width": 3,
 }
 
+_ALONG_STEPS = """
+    append argmax argmin cumprod cumsum flip nanargmax nanargmin nancumprod nancumsum
+    roll take
+"""
+
 # Where one name means another thing, or the default does not fit.
 _SPECIAL: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(
-        ("AdaptiveAveragePooling1D", "AdaptiveMaxPooling1D"), {"output_size": 2}
-    ),
-    **dict.fromkeys(
-        ("AdaptiveAveragePooling3D", "AdaptiveMaxPooling3D"), {"output_size": (2, 2, 2)}
-    ),
+    "AdaptiveAveragePooling1D": {"output_size": 2},
+    "AdaptiveAveragePooling3D": {"output_size": (2, 2, 2)},
+    "AdaptiveMaxPooling1D": {"output_size": 2},
+    "AdaptiveMaxPooling3D": {"output_size": (2, 2, 2)},
     "Discretization": {"bin_boundaries": [0.0, 0.5]},
     "Dot": {"axes": 2},
     "GroupNormalization": {"groups": 3},
@@ -118,23 +121,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "UpSampling1D": {"size": 2},
     "adaptive_average_pool": {"data_format": "channels_first"},
     "adaptive_max_pool": {"data_format": "channels_first"},
-    **dict.fromkeys(
-        (
-            "argmax",
-            "argmin",
-            "nanargmax",
-            "nanargmin",
-            "cumprod",
-            "cumsum",
-            "nancumprod",
-            "nancumsum",
-            "flip",
-            "take",
-            "append",
-            "roll",
-        ),
-        {"axis": 1},
-    ),
+    **{name: {"axis": 1} for name in _ALONG_STEPS.split()},
     "batch_normalization": {
         "mean": lambda: np.zeros(6, "float32"),
         "variance": lambda: np.ones(6, "float32"),
@@ -193,6 +180,21 @@ _CALLS: dict[str, Callable] = {
 _SHAPES = ((4, 6), (6,), (4, 4, 6), (4, 4, 4, 6), (2, 4, 4), (2, 4, 4, 4, 6))
 
 
+_HEADER = """\
+# What keras_nas supports
+
+Made by `benchmarks/coverage.py` with Keras {version}: each class was put into a tiny
+model behind a dense layer, and asked what became of the neurons.
+
+* **resizable**: it has widths of its own (named as `axis=` takes them), and takes an
+  input of any size.
+* **passes**: the size of its input goes through.
+* **fixed**: a rule describes it, and the sizes it was tried with must stay.
+* **frozen**: it is kept as it is, and everything it touches keeps its size.
+* **no probe**: no call of it could be made up (it makes constants, say).
+"""
+
+
 @dataclass(frozen=True)
 class Support:
     """What is supported of one public name.
@@ -215,20 +217,7 @@ def coverage_table() -> str:
     Takes some seconds. For the running version of Keras.
     """
     sections = (("Layers", layer_support()), ("Operations", operation_support()))
-    lines = [
-        "# What keras_nas supports",
-        "",
-        f"Made by `benchmarks/coverage.py` with Keras {keras.__version__}: each class "
-        "was put into a tiny",
-        "model behind a dense layer, and asked what became of the neurons.",
-        "",
-        "* **resizable**: it has widths of its own (named as `axis=` takes them), and "
-        "takes an input of any size.",
-        "* **passes**: the size of its input goes through.",
-        "* **fixed**: a rule describes it, and the sizes it was tried with must stay.",
-        "* **frozen**: it is kept as it is, and everything it touches keeps its size.",
-        "* **no probe**: no call of it could be made up (it makes constants, say).",
-    ]
+    lines = _HEADER.format(version=keras.__version__).splitlines()
     for title, rows in sections:
         rows = list(rows)
         counts = {

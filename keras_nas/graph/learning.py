@@ -27,9 +27,7 @@ from keras_nas.rules import AxisTensor, Relation, RuleCall, Undescribed, map_lea
 
 Keep = Mapping[Atom, np.ndarray]
 # Runs the rules of an inner graph on the axes of its inputs.
-Describe = Callable[
-    [Graph, list[AxisTensor]], tuple[list[AxisTensor], list[Relation]]
-]
+Describe = Callable[[Graph, list[AxisTensor]], tuple[list[AxisTensor], list[Relation]]]
 
 _BATCH, _UNKNOWN = 3, 5
 
@@ -172,20 +170,27 @@ class _Learned:
             for axis in tensor.axes:
                 if not self.call.resolve(axis).atoms <= known:
                     self.call.freeze(axis, reason)
-        for relation in self.relations:
-            for axis in (axis for group in relation.equal for axis in group):
-                self.call.freeze(axis, reason)
+        groups = [group for relation in self.relations for group in relation.equal]
+        for group in groups:
+            if len({self.call.resolve(axis) for axis in group}) > 1:
+                for axis in group:
+                    self.call.freeze(axis, reason)
 
     def _check_atoms(self, arrays: list[np.ndarray], rng) -> None:
         """Freezes each atom along which the layer does not do what the rules say."""
         self._check({}, arrays, rng)  # It must do the same twice.
         for atom in self._atoms():
-            trials = (rng.permutation(atom.size), _fewer(atom), _half(atom), _more(atom))
+            trials = (
+                rng.permutation(atom.size),
+                _fewer(atom),
+                _half(atom),
+                _more(atom),
+            )
             try:
                 for index in trials:
                     self._check({atom: index}, arrays, rng)
             except Exception:  # noqa: BLE001  A user's call may fail in any way.
-                reason = f"the call of '{self.call.name}' needs this size"
+                reason = f"a size inside the call of '{self.call.name}'"
                 self.call.freeze(atom, reason)
 
     def _check(self, keep: Keep, arrays: list[np.ndarray], rng) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 from keras_nas.axes import Atom, Expression, index_of
 from keras_nas.importance import blocks_of
 from keras_nas.rules import INITIALIZER, WeightAxes
+from keras_nas.surgery.initialization import Part, Shape, initialize
 
 Keep = Mapping[Atom, np.ndarray]
 Indices = tuple[np.ndarray | None, ...]
-Fill = Callable[[tuple[int, ...]], np.ndarray]
+# Where in the new weight, its whole shape, number of the part -> values there.
+Fill = Callable[[Part, Shape, int], np.ndarray]
 
 
 def block_indices(axes: WeightAxes, resolve, keep: Keep) -> tuple[Indices, ...] | None:
@@ -55,8 +57,8 @@ def slice_weight(
     """Keeps and inserts positions of a weight.
 
     Positions that read a new neuron are zero; all other new positions come from
-    ``fill``, which gets the shape of the whole new weight. The kept values are
-    multiplied by ``factor``.
+    ``fill``, as if it had made the whole new weight. The kept values are multiplied by
+    ``factor``.
     """
     pieces = blocks_of(axes, array)
     if any(_has_new(index) for indices in blocks for index in indices):
@@ -102,29 +104,21 @@ def fill_for(
     gradient for ever, so Glorot's uniform one takes its place.
     """
     if new != INITIALIZER:
-        return lambda shape: np.full(shape, new)
-    number = zlib.crc32(f"{seed}/{label}".encode())
+        return lambda part, whole, number: new
 
-    def fill(shape: tuple[int, ...]) -> np.ndarray:
+    def fill(part: Part, whole: Shape, number: int) -> np.ndarray:
+        draw_seed = zlib.crc32(f"{seed}/{label}/{number}".encode())
         chosen = initializer if override is None else override
         with keras.saving.custom_object_scope(dict(custom_objects or {})):
-            values = _initialize(chosen, shape, dtype, number)
-        is_matrix = len(shape) > 1 and not label.endswith("bias")
+            chosen = keras.initializers.get(chosen or "glorot_uniform")
+            values = initialize(chosen, part, whole, dtype, draw_seed)
+        is_matrix = len(whole) > 1 and not label.endswith("bias")
         if override is None and is_matrix and not values.any():
-            values = _initialize("glorot_uniform", shape, dtype, number)
+            glorot = keras.initializers.GlorotUniform()
+            values = initialize(glorot, part, whole, dtype, draw_seed)
         return values
 
     return fill
-
-
-def _initialize(initializer: Any, shape, dtype: str, seed: int) -> np.ndarray:
-    """Runs an initializer with a seed of our own, never the global one."""
-    chosen = keras.initializers.get(initializer or "glorot_uniform")
-    if isinstance(chosen, keras.initializers.Initializer):
-        config = chosen.get_config()
-        if "seed" in config:
-            chosen = type(chosen).from_config({**config, "seed": seed})
-    return keras.ops.convert_to_numpy(chosen(shape, dtype=dtype))
 
 
 def _index(axis: Expression, keep: Keep) -> np.ndarray | None:
@@ -147,20 +141,19 @@ def _take(array: np.ndarray, indices: Indices) -> np.ndarray:
 def _filled(
     axes: WeightAxes, blocks: Sequence[Indices], fill: Fill, dtype: np.dtype
 ) -> np.ndarray:
-    """Returns a new weight before the kept values are put into it.
-
-    Writing the large part into the small one needs less memory than the reverse: an
-    initializer makes the whole weight anyway.
-    """
-    shape = new_shape(axes, blocks)
-    is_made = any(
-        _has_new(index) and number not in axes.reads
-        for indices in blocks
-        for number, index in enumerate(indices)
-    )
-    if not is_made:
-        return np.zeros(shape, dtype)
-    return np.require(fill(shape), dtype, "W")
+    """Returns a new weight that has its new positions only, and zeros elsewhere."""
+    result = np.zeros(new_shape(axes, blocks), dtype)
+    count = 0
+    for window, indices in zip(_windows(axes, blocks), blocks, strict=True):
+        for number, index in enumerate(indices):
+            if not _has_new(index) or number in axes.reads:
+                continue
+            new = np.flatnonzero(index < 0) + (window[number].start or 0)
+            part = list(window)
+            part[number] = _slice_if_possible(new)
+            result[tuple(part)] = fill(tuple(part), result.shape, count)
+            count += 1
+    return result
 
 
 def _put_kept(
