@@ -41,7 +41,7 @@ _VALUES: dict[str, Any] = {
     "fft_length": 4,
     "fill_value": 1.0,
     "filters": 5,
-    "function": lambda: ops.relu,
+    "function": lambda: lambda x: ops.relu(x),
     "groups": 2,
     "head_dim": 3,
     "height": 3,
