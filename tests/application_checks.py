@@ -6,6 +6,7 @@ A check asserts; what it returns is only for tables.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
 from collections.abc import Iterator
@@ -50,10 +51,11 @@ class Subject:
     inputs: np.ndarray
 
     @classmethod
-    def make(cls, name: str) -> Subject:
+    def make(cls, name: str, dtype: str = "float32") -> Subject:
         """Makes an application for the smallest images of `IMAGE_SIZES` it takes."""
         keras.utils.set_random_seed(_number(name))
-        model = _smallest(getattr(keras.applications, name))
+        with _policy(dtype):
+            model = _smallest(getattr(keras.applications, name))
         generator = np.random.default_rng(_number(name))
         images = _images(model, generator)
         _randomize(model, generator, images)
@@ -74,6 +76,16 @@ class Subject:
         assert np.isfinite(outputs).all()
         assert np.ptp(outputs, axis=0).max() > 1e-3 * np.abs(outputs).max()
         return outputs
+
+    @cached_property
+    def sensitivity(self) -> float:
+        """How far outputs move when the images do by one rounding error of float32.
+
+        Some deep models with random weights are chaotic: they amplify rounding errors
+        a million times, and then only double precision can tell an error from one.
+        """
+        noise = 1 + np.finfo("float32").eps * np.sign(self.inputs)
+        return relative_error(run(self.model, self.inputs * noise), self.outputs)
 
     @cached_property
     def sized(self) -> dict[str, type]:
@@ -318,6 +330,17 @@ def _smallest(application) -> keras.Model:
     raise reason
 
 
+@contextlib.contextmanager
+def _policy(dtype: str) -> Iterator[None]:
+    """Makes the layers inside compute in another precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _images(model: keras.Model, generator: np.random.Generator) -> np.ndarray:
     """Returns noise of another colour and contrast for each of 8 images."""
     shape = (8, *model.input_shape[1:])
@@ -342,6 +365,8 @@ def _randomize(
             variable.assign(generator.uniform(0.5, 1.5, shape))
         elif variable.name in ("beta", "bias", "mean"):
             variable.assign(generator.normal(0, 0.1, shape))
+        elif variable.name == "kernel" and not _norms(model):
+            variable.assign(variable * 1.4)  # Else every ReLU halves the variance.
     for layer in model.layers:
         if isinstance(layer, layers.Normalization):
             layer.finalize_state()  # It computes with copies of these two weights.

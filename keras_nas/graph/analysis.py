@@ -122,10 +122,18 @@ def analyze(graph: Graph) -> Analysis:
 
 
 def _relation(
-    analysis: Analysis, graph: Graph, call: Call, used_directly: dict[int, AxisTensor]
+    analysis: Analysis,
+    graph: Graph,
+    call: Call,
+    used_directly: dict[int, AxisTensor],
+    within: str = "",
 ) -> Relation:
-    """Asks the rule of a call; freezes what the call touches if it has none."""
+    """Asks the rule of a call; freezes what the call touches if it has none.
+
+    Reasons name a call inside a learned layer by its path ``within`` that layer.
+    """
     rule_call = _rule_call(analysis, graph, call, used_directly)
+    rule_call.name = within + rule_call.name
     rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
     try:
         if rule is None:
@@ -139,7 +147,7 @@ def _relation(
         _check_weights(call.part, relation)
     except Undescribed as error:
         kind = call.part.cls.__name__
-        reason = f"'{call.path}' ({kind}), which is not understood ({error})"
+        reason = f"'{rule_call.name}' ({kind}), which is not understood ({error})"
         analysis.frozen[call.path] = str(error)
         return _frozen(rule_call, reason)
     return relation
@@ -159,7 +167,9 @@ def _learned(analysis: Analysis, call: Call, rule_call: RuleCall) -> Relation:
             if ref in arriving:
                 relation = Relation(outputs=(arriving[ref],))
             else:
-                relation = _relation(inner, inner_graph, step, used_directly)
+                relation = _relation(
+                    inner, inner_graph, step, used_directly, f"{rule_call.name}/"
+                )
             inner.relations[step.path] = relation
             for number, tensor in enumerate(relation.outputs):
                 inner.tensors[TensorRef(step.path, number)] = tensor
