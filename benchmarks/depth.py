@@ -1,6 +1,6 @@
 """Measures what wrapping and planning cost against the depth of a network.
 
-    python -m benchmarks.depth
+python -m benchmarks.depth
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measures the peak memory of ``resize`` against the size of the weights.
 
-    python -m benchmarks.memory
+python -m benchmarks.memory
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ from benchmarks.measuring import (
 COMMAND = "python -m benchmarks.memory"
 NAMES = ("VGG16", "ResNet152", "EfficientNetB7")
 KINDS = ("one layer, half", "all layers, half", "all layers, one neuron more")
-COLUMNS = ("model", "request", "weights MB", "new weights MB", "peak MB", "peak / weights")
+COLUMNS = (
+    "model",
+    "request",
+    "weights MB",
+    "new weights MB",
+    "peak MB",
+    "peak / weights",
+)
 TEXT = """\
 Growth of the process over the loaded model while `resize` runs, the new model included,
 relative to the weights of the old model. All layers: one layer of each atom is asked for.

@@ -1,6 +1,6 @@
 """Measures what planning and resizing cost against ``keras.models.clone_model``.
 
-    python -m benchmarks.speed
+python -m benchmarks.speed
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ def measure_all() -> list[list[Any]]:
         plans, solves = [], []
         with timed(planning, "solve", solves):
             plan = _timed(
-                plans, lambda r=requests, m=multiple_of: kn.plan(graph, r, multiple_of=m)
+                plans,
+                lambda r=requests, m=multiple_of: kn.plan(graph, r, multiple_of=m),
             )
         after = sum(plan.sizes[name] for name in widths)
         seconds = (f"{plans[0]:.2f}", f"{sum(solves):.2f}")

@@ -291,7 +291,8 @@ class _Declared:
                 continue
             raise _contradiction(
                 call,
-                f"its weight '{real[key]}' has shape {tuple(shape)}, but the rule gives "
+                f"its weight '{real[key]}' has shape {tuple(shape)}, but the rule gives"
+                " "
                 f"it the axes {pattern!r}",
             )
 

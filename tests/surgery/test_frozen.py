@@ -12,9 +12,14 @@ import keras_nas as kn
 
 
 @keras.saving.register_keras_serializable("test_frozen")
-class Doubled(layers.Layer):
+class Scaled(layers.Layer):
+    """Has a weight, of which nobody knows what it reads."""
+
+    def build(self, shape):
+        self.factor = self.add_weight((), "ones", name="factor")
+
     def call(self, x):
-        return 2 * x
+        return x * self.factor
 
 
 @keras.saving.register_keras_serializable("test_frozen")
@@ -47,8 +52,7 @@ def around(layer: layers.Layer) -> keras.Model:
 
 
 FROZEN = {
-    "custom": lambda: Doubled(name="odd"),
-    "lambda": lambda: layers.Lambda(lambda x: x * 2, name="odd"),
+    "custom": lambda: Scaled(name="odd"),
     "overridden": lambda: ReversedDense(6, name="odd"),
     "activation": lambda: layers.Dense(6, activation=first_to_last, name="odd"),
     "lora": lambda: layers.EinsumDense("bi,io->bo", 6, lora_rank=2, name="odd"),
@@ -86,7 +90,7 @@ def test_subclass_that_overrides_nothing_decisive_has_the_rule_of_its_base():
 
 def test_branch_beside_a_frozen_one_is_frozen_where_they_meet():
     source = keras.Input((4,), name="in")
-    odd = Doubled(name="odd")(layers.Dense(6, name="a")(source))
+    odd = Scaled(name="odd")(layers.Dense(6, name="a")(source))
     beside = layers.Dense(6, name="b")(source)
     added = layers.Add(name="add")([odd, beside])
     model = keras.Model(source, layers.Dense(2)(added))

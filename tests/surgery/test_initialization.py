@@ -32,7 +32,9 @@ def test_part_has_mean_and_spread_of_the_whole_when_drawn_at_random(initializer)
     whole = keras.ops.convert_to_numpy(initializer(WHOLE))[PART]
     assert part.shape == whole.shape == (3, 3, 40, 10)
     assert part.std() == pytest.approx(whole.std(), rel=0.05)
-    assert part.mean() == pytest.approx(whole.mean(), abs=0.05 * float(whole.std()) + 0.01)
+    assert part.mean() == pytest.approx(
+        whole.mean(), abs=0.05 * float(whole.std()) + 0.01
+    )
     np.testing.assert_array_equal(
         part, initialize(initializer, PART, WHOLE, "float32", 3)
     )
@@ -49,7 +51,9 @@ def test_limits_are_those_of_the_whole_when_scaled_by_its_fans(shape, mode):
         for seed in range(200)
     ]
     whole = max(
-        np.abs(initializers.VarianceScaling(1.0, mode, "uniform", seed=seed)(shape)).max()
+        np.abs(
+            initializers.VarianceScaling(1.0, mode, "uniform", seed=seed)(shape)
+        ).max()
         for seed in range(50)
     )
     assert max(draws) == pytest.approx(whole, rel=0.02)
