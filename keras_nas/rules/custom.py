@@ -291,9 +291,8 @@ class _Declared:
                 continue
             raise _contradiction(
                 call,
-                f"its weight '{real[key]}' has shape {tuple(shape)}, but the rule gives"
-                " "
-                f"it the axes {pattern!r}",
+                f"its weight '{real[key]}' has shape {tuple(shape)}, but the rule "
+                f"gives it the axes {pattern!r}",
             )
 
     def _widths(self) -> dict[str, str]:
