@@ -59,7 +59,6 @@ class Subject:
         generator = np.random.default_rng(_number(name))
         images = _images(model, generator)
         _randomize(model, generator, images)
-        _calm(model, images[:2], generator)
         return cls(model, images[:2])
 
     @cached_property
@@ -380,22 +379,6 @@ def _randomize(
             norm.moving_mean + deviation * generator.normal(0, 0.1, shape)
         )
         variance.assign(variance * generator.uniform(0.6, 1.6, shape))
-
-
-def _calm(
-    model: keras.Model, images: np.ndarray, generator: np.random.Generator
-) -> None:
-    """Damps a network that makes large errors of small ones, as deep random ones may.
-
-    There the order of the terms of a sum, which may change, would decide the outputs.
-    """
-    noise = 1e-7 * generator.normal(size=images.shape)
-    noisy = (images * (1 + noise)).astype("float32")
-    for _ in range(10):
-        if relative_error(run(model, noisy), run(model, images)) < 0.3 * TOLERANCE:
-            break
-        for norm in _norms(model):
-            norm.moving_variance.assign(norm.moving_variance * 1.2)
 
 
 def _measure_statistics(model: keras.Model, images: np.ndarray) -> None:

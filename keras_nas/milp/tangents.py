@@ -102,6 +102,9 @@ class Lines:
             middle = min(high, curve.present)
             for part in range(1, 4):
                 self._hold(low + 1 + (middle - low - 1) * part // 4)
+            # Growth ends mostly near the present size, far below the invented limit.
+            for part in range(1, 6):
+                self._hold(middle + (high - middle) // 2**part)
 
     def within(self, low: int, high: int) -> Lines:
         """Returns the lines for closer limits; what is known of the curve stays."""
