@@ -657,7 +657,7 @@ def attention_by_hand():
     model = finished(inputs, head(layers.Reshape((-1, 12), name="joined")(y)))
     # The features of a head: the same for query and key, none of the value's. Scores
     # are a sum over them without weights.
-    plan, new = announced(model, {"query": 3}, "'matmul'.*sums")
+    plan, new = announced(model, {"query": 3}, "'matmul.*sums")
     keep = plan.keep["query"]
     np.testing.assert_array_equal(keep // 2, [0, 1, 2])
     assert len(set((keep % 2).tolist())) == 1
@@ -668,7 +668,7 @@ def attention_by_hand():
     np.testing.assert_array_equal(keep, blocks(keep[:3].tolist(), 4, 3))
     assert_kept(plan, query=range(6), joined=keep)
     assert_sliced(model, new, "head/kernel", keep)
-    plan, _ = announced(model, {"key": 9}, "'matmul'")
+    plan, _ = announced(model, {"key": 9}, "'matmul")
     assert plan.sizes["query"] == 9
     # Whole heads are summed by weights only, so there can be more of them.
     plan, _ = grown(model, {"key": 12, "value": 24})
