@@ -62,9 +62,10 @@ checked in float64. Inexact: growths that say themselves that a LayerNormalizati
 other channels.
 
 Times in seconds. A plan is that of a wrapped graph, analysis included; the part of it
-that Pyomo and HiGHS take is "solve"; both are processor times. Resize: the layer half way
-through, to half its size. Peak memory: growth of the process during that resize, new
-model included; weights that stay as they are share their memory with the old model."""
+that Pyomo and HiGHS take is "solve", without garbage collection; both are processor
+times. Resize: the layer half way through, to half its size. Peak memory: growth of the
+process during that resize, new model included; weights that stay as they are share their
+memory with the old model."""
 # Layers of each model that are really changed, for each kind of change.
 NUM_CHANGED = 2
 
