@@ -12,7 +12,13 @@ from keras_nas.axes.expressions import (
     terms_of,
     total,
 )
-from keras_nas.axes.selection import index_of, is_unchanged, scatter, size_of
+from keras_nas.axes.selection import (
+    index_of,
+    is_unchanged,
+    keep_for,
+    scatter,
+    size_of,
+)
 from keras_nas.axes.unifier import Unifier
 
 __all__ = [
@@ -26,6 +32,7 @@ __all__ = [
     "fixed_reasons",
     "index_of",
     "is_unchanged",
+    "keep_for",
     "product",
     "scatter",
     "size_of",

@@ -56,6 +56,26 @@ def index_of(expression: Expression, keep: Mapping[Atom, np.ndarray]) -> np.ndar
     return _combine(expression, keep)
 
 
+def keep_for(expression: Expression, index: np.ndarray) -> dict[Atom, np.ndarray]:
+    """Returns keep arrays with which an axis has a given index array.
+
+    The inverse of `index_of`. New positions belong to the neurons before them.
+
+    Args:
+        expression: A resolved expression of known size.
+        index: Int array: old positions, -1 for new ones.
+
+    Raises:
+        ValueError: No choice of neurons gives this index.
+    """
+    index = np.asarray(index, dtype=np.int64)
+    keep: dict[Atom, np.ndarray] = {}
+    _collect_keep(expression, index, keep)
+    if not np.array_equal(index_of(expression, keep), index):
+        raise ValueError("No choice of neurons gives these positions.")
+    return keep
+
+
 def is_unchanged(expression: Expression, keep: Mapping[Atom, np.ndarray]) -> bool:
     """Whether an axis keeps all its positions in order and gains none."""
     if keep.keys().isdisjoint(expression.atoms):
@@ -90,6 +110,57 @@ def scatter(expression: Expression, values: np.ndarray) -> dict[Atom, np.ndarray
                 stack.append((factor, table.sum(axis=1)))
                 numbers = table.sum(axis=0)
     return result
+
+
+def _collect_keep(
+    expression: Expression, index: np.ndarray, keep: dict[Atom, np.ndarray]
+) -> None:
+    """Guesses keep arrays; `keep_for` makes sure that they give the index."""
+    if isinstance(expression, Atom):
+        if expression in keep and not np.array_equal(keep[expression], index):
+            raise ValueError("One neuron would have to stay and go.")
+        keep[expression] = index
+    elif isinstance(expression, Sum):
+        _collect_from_sum(expression, index, keep)
+    elif isinstance(expression, Product):
+        _collect_from_product(expression, index, keep)
+
+
+def _collect_from_sum(
+    expression: Sum, index: np.ndarray, keep: dict[Atom, np.ndarray]
+) -> None:
+    ends = np.cumsum([term.size for term in expression.parts])
+    terms = np.searchsorted(ends, index, side="right")
+    terms[index < 0] = 0
+    # A new position goes with the last old one before it.
+    terms = np.maximum.accumulate(terms)
+    for number, (term, end) in enumerate(zip(expression.parts, ends, strict=True)):
+        part = index[terms == number]
+        start = end - term.size
+        _collect_keep(term, np.where(part < 0, -1, part - start), keep)
+
+
+def _collect_from_product(
+    expression: Product, index: np.ndarray, keep: dict[Atom, np.ndarray]
+) -> None:
+    """Finds the one factor that changes while all others stay as they are."""
+    sizes = [factor.size for factor in expression.parts]
+    for number, factor in enumerate(expression.parts):
+        inner = prod(sizes[number + 1 :])
+        others = prod(sizes) // factor.size
+        if not factor.atoms or len(index) % others:
+            continue
+        table = index.reshape(prod(sizes[:number]), -1, inner)
+        own = table[0, :, 0] if table.size else np.zeros(0, dtype=np.int64)
+        trial = dict(keep)
+        try:
+            _collect_keep(factor, np.where(own < 0, -1, own // inner), trial)
+        except ValueError:
+            continue
+        if np.array_equal(index_of(expression, trial), index):
+            keep.update(trial)
+            return
+    raise ValueError("No factor of a product gives these positions.")
 
 
 def _concatenate(expression: Sum, keep: Mapping[Atom, np.ndarray]) -> np.ndarray:

@@ -2,11 +2,24 @@
 
 from keras_nas.graph.analysis import Analysis, analyze
 from keras_nas.graph.build import build
+from keras_nas.graph.check import check_graph, shape_problem
+from keras_nas.graph.copying import create
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
+from keras_nas.graph.inference import infer_outputs, tensors_in
+from keras_nas.graph.keras_private import names_kept
+from keras_nas.graph.rewiring import (
+    drop_unused,
+    find_path,
+    map_arguments,
+    reads,
+    sort_vertices,
+)
+from keras_nas.graph.seams import Joint
 from keras_nas.graph.structure import (
     Body,
     Graph,
     Part,
+    Seam,
     TensorRef,
     TensorSpec,
     VariableRef,
@@ -14,7 +27,7 @@ from keras_nas.graph.structure import (
     refs,
 )
 from keras_nas.graph.weight import Weight
-from keras_nas.graph.wrap import wrap
+from keras_nas.graph.wrap import wrap, wrap_layer
 
 __all__ = [
     "Analysis",
@@ -22,7 +35,9 @@ __all__ = [
     "Call",
     "FlatGraph",
     "Graph",
+    "Joint",
     "Part",
+    "Seam",
     "TensorRef",
     "TensorSpec",
     "VariableRef",
@@ -30,7 +45,19 @@ __all__ = [
     "Weight",
     "analyze",
     "build",
+    "check_graph",
+    "create",
+    "drop_unused",
+    "find_path",
     "flatten",
+    "infer_outputs",
+    "map_arguments",
+    "names_kept",
+    "reads",
     "refs",
+    "shape_problem",
+    "sort_vertices",
+    "tensors_in",
     "wrap",
+    "wrap_layer",
 ]

@@ -19,7 +19,15 @@ from typing import Any
 from keras_nas.axes import Expression, Fixed, Unifier
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
 from keras_nas.graph.learning import learn
-from keras_nas.graph.structure import Graph, Part, TensorRef, TensorSpec, VariableRef
+from keras_nas.graph.seams import Joint, Seams
+from keras_nas.graph.structure import (
+    Graph,
+    Part,
+    Seam,
+    TensorRef,
+    TensorSpec,
+    VariableRef,
+)
 from keras_nas.graph.weight import Weight
 from keras_nas.rules import (
     AxisTensor,
@@ -56,6 +64,7 @@ class Analysis:
             arguments that all expansions of a nested model share.
         variables: Axes of each variable, by the identity of its `Weight`.
         frozen: Path of a call that no rule describes -> why.
+        seams: What an edit has yet to make equal.
     """
 
     flat: FlatGraph
@@ -66,6 +75,7 @@ class Analysis:
     homes: dict[tuple[str, str], Relation] = field(default_factory=dict)
     variables: dict[int, WeightAxes] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
+    seams: Seams | None = None
 
     @cached_property
     def specs(self) -> dict[TensorRef, TensorSpec]:
@@ -75,6 +85,11 @@ class Analysis:
             for call in self.flat.calls
             for number, spec in enumerate(call.outputs)
         }
+
+    @property
+    def joints(self) -> tuple[Joint, ...]:
+        """The two sides of each seam; none in a finished graph."""
+        return () if self.seams is None else self.seams.joints
 
     def resolve(self, axis: Expression) -> Expression:
         """Returns what an axis turned out to be."""
@@ -101,6 +116,8 @@ class Analysis:
         """Yields every resolved axis of every tensor and weight, with repeats."""
         for tensor in self.tensors.values():
             yield from map(self.resolve, tensor.axes)
+        for joint in self.joints:
+            yield from map(self.resolve, joint.expected.axes)
         for relation in self.parts.values():
             for weight in relation.weights.values():
                 yield from map(self.resolve, weight.all_axes)
@@ -108,7 +125,8 @@ class Analysis:
 
 def analyze(graph: Graph) -> Analysis:
     """Finds the axes of a graph. Touches no weights and changes nothing."""
-    analysis = Analysis(flatten(graph), Unifier())
+    unifier = Unifier()
+    analysis = Analysis(flatten(graph), unifier, seams=Seams(unifier))
     used_directly: dict[int, AxisTensor] = {}
     for call in analysis.flat.calls:
         relation = _relation(analysis, graph, call, used_directly)
@@ -194,6 +212,9 @@ def _rule_call(
     def with_axes(leaf: Any) -> Any:
         if isinstance(leaf, TensorRef):
             return analysis.tensors[leaf]
+        if isinstance(leaf, Seam):
+            arriving = analysis.tensors[leaf.ref]
+            return analysis.seams.cross(leaf, arriving, call.path)
         if isinstance(leaf, VariableRef):
             leaf = graph.parts[leaf.part].weights[leaf.index]
         if isinstance(leaf, Weight):

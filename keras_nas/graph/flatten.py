@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_nas.graph import keras_private
@@ -11,6 +11,7 @@ from keras_nas.graph.structure import (
     Body,
     Graph,
     Part,
+    Seam,
     TensorRef,
     TensorSpec,
     Vertex,
@@ -51,12 +52,15 @@ class FlatGraph:
     Attributes:
         calls: In topological order.
         aliases: Path of a call of a nested model -> the tensors that are its outputs.
+        homes: Path of any call, nested models included -> key of the part whose inside
+            it is in ("" for the outermost) and name of the vertex there.
         inputs: Flat inputs of the outermost model.
         outputs: Its flat outputs.
     """
 
     calls: tuple[Call, ...]
     aliases: Mapping[str, tuple[TensorRef, ...]]
+    homes: Mapping[str, tuple[str, str]]
     inputs: tuple[TensorRef, ...]
     outputs: tuple[TensorRef, ...]
 
@@ -69,6 +73,7 @@ def flatten(graph: Graph) -> FlatGraph:
     return FlatGraph(
         calls=tuple(opener.calls),
         aliases=opener.aliases,
+        homes=opener.homes,
         inputs=tuple(resolve(ref) for ref in refs(body.inputs)),
         outputs=tuple(resolve(ref) for ref in refs(body.outputs)),
     )
@@ -79,11 +84,14 @@ class _Opener:
         self._parts = graph.parts
         self.calls: list[Call] = []
         self.aliases: dict[str, tuple[TensorRef, ...]] = {}
+        self.homes: dict[str, tuple[str, str]] = {}
 
     def open(self, body: Body, owner: str, prefix: str, outer_inputs: Any) -> Any:
         """Appends the calls of a body; returns how its references are to be read."""
 
         def resolve(leaf: Any) -> Any:
+            if isinstance(leaf, Seam) and leaf.ref is not None:
+                return replace(leaf, ref=resolve(leaf.ref))
             if not isinstance(leaf, TensorRef):
                 return leaf
             path = prefix + leaf.vertex
@@ -98,7 +106,7 @@ class _Opener:
             args = tuple(map_leaves(resolve, vertex.args))
             kwargs = map_leaves(resolve, dict(vertex.kwargs))
             if vertex.name in arrivals:
-                args = (arrivals[vertex.name],)
+                args = (_arriving(args, arrivals[vertex.name]),)
             self._append(vertex, owner, prefix + vertex.name, args, kwargs)
         return resolve
 
@@ -106,8 +114,8 @@ class _Opener:
         self, vertex: Vertex, owner: str, path: str, args: tuple, kwargs: Any
     ) -> None:
         part = self._parts[vertex.part]
+        self.homes[path] = home = (owner, vertex.name)
         if part.body is None:
-            home = (owner, vertex.name)
             self.calls.append(
                 Call(path, vertex, part, args, kwargs, vertex.outputs, home)
             )
@@ -115,6 +123,16 @@ class _Opener:
         outer_inputs = args[0] if args else kwargs["inputs"]
         resolve = self.open(part.body, part.key, f"{path}/", outer_inputs)
         self.aliases[path] = tuple(resolve(ref) for ref in refs(part.body.outputs))
+
+
+def _arriving(args: tuple, arrival: Any) -> Any:
+    """Returns what reaches an input of a nested model, across its seam if it has one.
+
+    A seam in the call of the model is one of the outer tensors; it comes first.
+    """
+    if args and isinstance(arrival, TensorRef):
+        return replace(args[0], ref=arrival)
+    return arrival
 
 
 def _arrivals(body: Body, outer_inputs: Any) -> dict[str, Any]:

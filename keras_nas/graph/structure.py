@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from keras_nas.errors import InternalError
 from keras_nas.graph import keras_private
@@ -46,6 +48,30 @@ class TensorSpec:
 
     shape: tuple[int | None, ...]
     dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class Seam:
+    """A tensor that an edit leads to a reader that was made for another one.
+
+    Stands in place of a `TensorRef` among the arguments of a vertex while an edit is
+    under way: the shapes on its two sides have yet to be made equal. No finished graph
+    holds one.
+
+    Attributes:
+        ref: The tensor that arrives; None for what arrives at the input of a nested
+            model.
+        spec: What the reader was made for.
+        key: Readers with the same key and the same arriving tensor see one tensor.
+        origins: Axis -> int array over the positions that arrive: where the reader has
+            each of them, -1 if it does not have it. The positions of the other axes
+            are those of the reader, as far as there are any.
+    """
+
+    ref: TensorRef | None
+    spec: TensorSpec
+    key: Hashable
+    origins: Mapping[int, np.ndarray] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,11 +178,6 @@ class Body:
     dtype_policy: Any = None
     init_kwargs: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     compile_state: Any = None
-
-    @property
-    def sequential(self) -> bool:
-        """Alias of `is_sequential`."""
-        return self.is_sequential
 
 
 @dataclass(frozen=True, eq=False)

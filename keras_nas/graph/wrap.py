@@ -36,6 +36,16 @@ def wrap(model: Any) -> Graph:
     return Graph(body=body, parts=wrapper.parts_with_inner())
 
 
+def wrap_layer(layer: Any, key: str) -> dict[str, Part]:
+    """Returns the part that a layer is, by the given key, and those inside it.
+
+    The layer need not be part of a model, and is neither called nor changed.
+    """
+    wrapper = _Wrapper()
+    wrapper.part(layer, key)
+    return wrapper.parts_with_inner()
+
+
 class _Wrapper:
     """Collects the parts of one model over all levels of nesting."""
 
@@ -57,7 +67,7 @@ class _Wrapper:
         where: dict[int, TensorRef] = {}
         keys = []
         for record, name in zip(records, names):
-            keys.append(self._part(record.operation, prefix + name))
+            keys.append(self.part(record.operation, prefix + name))
             for index, tensor in enumerate(record.outputs):
                 where[id(tensor)] = TensorRef(name, index)
 
@@ -105,7 +115,7 @@ class _Wrapper:
             if path and id(inner) in self._keys
         }
 
-    def _part(self, operation: Any, path: str) -> str:
+    def part(self, operation: Any, path: str) -> str:
         """Returns the key of the part of an object, describing it when it is new."""
         key = self._keys.get(id(operation))
         if key is None:

@@ -7,6 +7,12 @@ from typing import Any
 
 from keras_nas.graph import Graph as Structure
 from keras_nas.graph import build, wrap
+from keras_nas.surgery.edits import (
+    connect_vertices,
+    disconnect_vertices,
+    insert_layers,
+    remove_vertices,
+)
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.planning import plan_inputs, plan_sizes
@@ -64,6 +70,59 @@ class Graph(Structure):
         See `keras_nas.resize_inputs`.
         """
         return plan_inputs(self, name, sizes, Options(**keywords)).apply_to_graph()
+
+    def insert(
+        self,
+        layers: Any,
+        after: str,
+        to: Any = None,
+        *,
+        identity: bool = False,
+        **keywords: Any,
+    ) -> Graph:
+        """Returns the graph with more layers. See `keras_nas.insert`."""
+        return insert_layers(self, layers, after, to, identity, Options(**keywords))
+
+    def remove(
+        self,
+        names: Any,
+        *,
+        align: Any = ("grow", "shrink", "both"),
+        connect: bool = True,
+        **keywords: Any,
+    ) -> Graph:
+        """Returns the graph without some vertices. See `keras_nas.remove`."""
+        return remove_vertices(self, names, align, connect, Options(**keywords))
+
+    def connect(
+        self,
+        source: str,
+        target: str,
+        position: int | None = None,
+        *,
+        merge: str = "add",
+        align: Any = ("grow", "shrink", "both"),
+        **keywords: Any,
+    ) -> Graph:
+        """Returns the graph with one more edge. See `keras_nas.connect`."""
+        options = Options(**keywords)
+        return connect_vertices(self, source, target, position, merge, align, options)
+
+    def disconnect(
+        self,
+        source: str,
+        target: str,
+        occurrence: int = 0,
+        *,
+        tidy: bool = False,
+        align: Any = ("grow", "shrink", "both"),
+        **keywords: Any,
+    ) -> Graph:
+        """Returns the graph without one edge. See `keras_nas.disconnect`."""
+        options = Options(**keywords)
+        return disconnect_vertices(
+            self, source, target, occurrence, tidy, align, options
+        )
 
 
 def as_requests(requests: Any, size: Any, axis: str | None) -> Mapping[Any, Any]:

@@ -8,20 +8,20 @@ from typing import Any
 
 from keras_nas.axes import Expression
 from keras_nas.errors import InvalidRequestError, UnknownLayerError
-from keras_nas.graph import Analysis, TensorRef
+from keras_nas.graph import Analysis, FlatGraph, TensorRef
 from keras_nas.rules import leaves, split_masks
 
 # Settings that hold the main width of a layer may name it, too.
 _MAIN_WIDTHS = ("units", "filters", "output_dim", "channels", "size")
 
 
-class Names:
-    """Finds vertices of one analysed graph."""
+class Paths:
+    """Finds vertices of one graph."""
 
-    def __init__(self, analysis: Analysis):
-        self._analysis = analysis
-        self._calls = {call.path: call for call in analysis.flat.calls}
-        self._paths = [*self._calls, *analysis.flat.aliases]
+    def __init__(self, flat: FlatGraph):
+        self._calls = {call.path: call for call in flat.calls}
+        self._aliases = flat.aliases
+        self._paths = [*self._calls, *flat.aliases]
         self._by_last: dict[str, list[str]] = {}
         for path in self._paths:
             self._by_last.setdefault(path.rsplit("/", 1)[-1], []).append(path)
@@ -45,7 +45,7 @@ class Names:
                 f"A layer is named by a string, not by a {type(name).__name__}.\n\n"
                 f"Use the layer's name, such as layer.name. Received: {name!r}"
             )
-        if name in self._calls or name in self._analysis.flat.aliases:
+        if name in self._calls or name in self._aliases:
             return name
         candidates = self._by_last.get(name, [])
         # One layer inside a nested model that is called twice is still one layer.
@@ -67,6 +67,14 @@ class Names:
         raise UnknownLayerError(
             f"No layer of the model is named {name!r}.\n\n{hint} Received: {name!r}"
         )
+
+
+class Names(Paths):
+    """Finds vertices of one analysed graph, and their widths."""
+
+    def __init__(self, analysis: Analysis):
+        super().__init__(analysis.flat)
+        self._analysis = analysis
 
     def width(self, path: str, axis_name: str | None = None) -> Expression:
         """Returns a width of a vertex: its channel axis, or a further one by name."""

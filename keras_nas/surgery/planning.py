@@ -14,7 +14,7 @@ import numpy as np
 from keras_nas.axes import Atom
 from keras_nas.errors import InfeasibleError
 from keras_nas.graph import Graph, analyze
-from keras_nas.milp import Infeasible, Piece, Sizes, nearest, solve
+from keras_nas.milp import Infeasible, Sizes, nearest, solve
 from keras_nas.surgery.infeasible import describe_conflict
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
@@ -49,7 +49,7 @@ def plan_inputs(graph: Graph, name: str, sizes: Any, options: Options) -> Plan:
 def _plan(job: Job) -> Plan:
     job.check_names()
     try:
-        bound, sizes = _solve(job, job.requests)
+        bound, sizes = solve_job(job, job.requests)
     except Infeasible:
         possible = _nearest_sizes(job)
         if job.options.strict:
@@ -60,13 +60,13 @@ def _plan(job: Job) -> Plan:
         analysis=job.analysis,
         requests=job.requests,
         options=job.options,
-        atom_keep=_keep_arrays(bound.system.pieces, sizes),
+        atom_keep=keep_arrays(job, bound, sizes),
         status=sizes.status,
         names=job.names,
     )
 
 
-def _solve(job: Job, requests: Sequence[Request]) -> tuple[BoundSystem, Sizes]:
+def solve_job(job: Job, requests: Sequence[Request]) -> tuple[BoundSystem, Sizes]:
     """Solves with either end of a product free, whichever serves the requests best."""
     best, best_missed = None, float("inf")
     for bound in _variants(job, requests):
@@ -154,7 +154,7 @@ def _solve_nearest(job: Job, possible: Nearest) -> tuple[BoundSystem, Sizes]:
     """Takes the nearest sizes of what cannot be had exactly, and says so."""
     soft = tuple(replace(request, is_near=True) for request in job.requests)
     try:
-        bound, sizes = _solve(job, soft)
+        bound, sizes = solve_job(job, soft)
     except Infeasible:
         raise InfeasibleError(describe_conflict(job, possible), possible) from None
     new = {piece.key: sizes.size(piece.key) for piece in bound.system.pieces}
@@ -177,10 +177,12 @@ def _frames_to_the_user() -> int:
     return 1 + sum(1 for _ in takewhile(lambda name: name.startswith(package), names))
 
 
-def _keep_arrays(pieces: Sequence[Piece], sizes: Sizes) -> dict[Atom, np.ndarray]:
+def keep_arrays(job: Job, bound: BoundSystem, sizes: Sizes) -> dict[Atom, np.ndarray]:
     """Keeps the most useful neurons of each piece that changes, in their old order."""
-    keep: dict[Atom, np.ndarray] = {}
-    for piece in pieces:
+    keep: dict[Atom, np.ndarray] = dict(job.forced)
+    for piece in bound.system.pieces:
+        if piece.key in keep:
+            continue
         kept, inserted = sizes.kept[piece.key], sizes.inserted[piece.key]
         if (kept, inserted) == (piece.size, 0):
             continue

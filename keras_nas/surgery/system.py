@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,10 @@ class Job:
         names: Its names.
         requests: What is asked for.
         options: The shared keywords.
+        held: Atoms that an edit holds as they are.
+        forced: Atom -> keep array that an edit prescribes.
+        direction: ``"grow"`` if no neuron may go, ``"shrink"`` if none may come, else
+            ``"both"``.
     """
 
     graph: Graph
@@ -36,6 +40,9 @@ class Job:
     names: Names
     requests: tuple[Request, ...]
     options: Options
+    held: frozenset[Atom] = frozenset()
+    forced: Mapping[Atom, np.ndarray] = field(default_factory=dict)
+    direction: str = "both"
 
     @cached_property
     def axes(self) -> tuple[Expression, ...]:
@@ -61,6 +68,8 @@ class Job:
             for path, axis in self._held_outputs():
                 for atom in axis.atoms:
                     locks.setdefault(atom, f"'{path}' is an output of the model")
+        for atom in self.held:
+            locks.setdefault(atom, f"'{atom.label}' is held")
         return locks
 
     @cached_property
@@ -102,7 +111,10 @@ class Job:
             equal=tuple(self._equalities(linear)),
             bounds=tuple(self._bounds(linear)),
             steps=tuple(self._steps(linear)),
-            exact=tuple((linear(r.axis), r.size) for r in requests if not r.is_near),
+            exact=(
+                *((linear(r.axis), r.size) for r in requests if not r.is_near),
+                *((Linear({a: 1}), len(index)) for a, index in self.forced.items()),
+            ),
             near=tuple(
                 (linear(r.axis), r.size, r.axis.size) for r in requests if r.is_near
             ),
@@ -128,7 +140,8 @@ class Job:
                 key=atom,
                 size=atom.size,
                 utility=np.zeros(atom.size),
-                low=1 if atom in whole else 0,
+                low=atom.size if self.direction == "grow" else int(atom in whole),
+                high=atom.size if self.direction == "shrink" else None,
                 locked=atom in self.locks or atom in held.atoms,
                 label=atom.label,
             )
@@ -150,6 +163,9 @@ class Job:
                     yield first, other
 
     def _equal_groups(self) -> Iterable[tuple[Expression, ...]]:
+        for joint in self.analysis.joints:
+            for _, arriving, expected in joint.pairs():
+                yield self.analysis.resolve(arriving), self.analysis.resolve(expected)
         seen = set()
         for relation in self.analysis.relations.values():
             for group in relation.equal:

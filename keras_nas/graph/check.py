@@ -1,0 +1,203 @@
+"""Checks a graph against the rules of its calls, by plain numbers.
+
+Independent of how an edit came to its result: no axis is tied, no plan is read. Each
+call is asked whether the shapes that arrive fit its weights and settings and give the
+shapes that are recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_nas.axes import Fixed, Unifier
+from keras_nas.errors import InternalError
+from keras_nas.graph.flatten import Call, flatten
+from keras_nas.graph.inference import tensors_in
+from keras_nas.graph.structure import (
+    Body,
+    Graph,
+    Seam,
+    TensorRef,
+    TensorSpec,
+    VariableRef,
+    refs,
+)
+from keras_nas.graph.weight import Weight
+from keras_nas.rules import (
+    AxisTensor,
+    Relation,
+    RuleCall,
+    SizeOf,
+    Undescribed,
+    find_rule,
+    leaves,
+    map_leaves,
+)
+
+
+def check_graph(graph: Graph, old: Graph | None = None) -> None:
+    """Makes sure that a graph can be built and computes something.
+
+    Every reference must lead to an earlier vertex, so that there is no cycle; shapes
+    must fit weights and settings. Linear in the number of calls.
+
+    Args:
+        graph: The graph.
+        old: A graph that was checked before; shapes of calls that are the same in it
+            are not looked at again.
+
+    Raises:
+        InternalError: It does not hold together, which is a mistake of this package.
+    """
+    for owner, body in graph.bodies():
+        _check_references(graph, owner, body)
+    known = {} if old is None else _signatures(old)
+    specs: dict[TensorRef, TensorSpec] = {}
+    for call in flatten(graph).calls:
+        arriving = [specs[ref] for ref in tensors_in((call.args, call.kwargs))]
+        for number, spec in enumerate(call.outputs):
+            specs[TensorRef(call.path, number)] = spec
+        if known.get(call.path) == _signature(call, arriving):
+            continue
+        problem = shape_problem(graph, call, arriving, call.outputs)
+        if problem is not None:
+            _fail(call.path, problem)
+
+
+def shape_problem(
+    graph: Graph,
+    call: Call,
+    arriving: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+) -> str | None:
+    """Says why shapes do not fit the weights and settings of a call.
+
+    Args:
+        graph: The graph of the call.
+        call: The call.
+        arriving: Spec of each tensor among its arguments, in flat order.
+        outputs: Spec of each output.
+
+    Returns:
+        A sentence, or None if they fit or nobody can tell.
+    """
+    rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
+    if rule is None:
+        return None
+    rule_call = _rule_call(graph, call, arriving, outputs)
+    try:
+        relation = rule(rule_call)
+    except Undescribed:
+        return None  # Frozen: it has the shapes that Keras recorded or inferred.
+    except ValueError as error:
+        return f"what arrives does not fit together: {error}"
+    return _weight_problem(call, relation) or _output_problem(relation, outputs)
+
+
+def _rule_call(
+    graph: Graph,
+    call: Call,
+    arriving: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+) -> RuleCall:
+    waiting = iter(arriving)
+
+    def numbers(leaf: Any) -> Any:
+        if isinstance(leaf, (TensorRef, Seam)):
+            return _fixed(next(waiting).shape)
+        if isinstance(leaf, VariableRef):
+            leaf = graph.parts[leaf.part].weights[leaf.index]
+        return _fixed(leaf.shape) if isinstance(leaf, Weight) else leaf
+
+    return RuleCall(
+        Unifier(),
+        call.part.cls,
+        call.path,
+        call.part.config,
+        {weight.name: weight.shape for weight in call.part.weights},
+        map_leaves(numbers, tuple(call.args)),
+        map_leaves(numbers, dict(call.kwargs)),
+        [spec.shape for spec in outputs],
+        None if call.part.is_operation else call.part.template,
+    )
+
+
+def _fixed(shape: Sequence[int | None]) -> AxisTensor:
+    return AxisTensor(tuple(Fixed(size) for size in shape))
+
+
+def _weight_problem(call: Call, relation: Relation) -> str | None:
+    for weight in call.part.weights:
+        axes = relation.weights.get(weight.name)
+        if axes is not None and axes.shape != tuple(weight.shape):
+            return (
+                f"its weight '{weight.name}' has shape {weight.shape}, but what arrives "
+                f"asks for {axes.shape}"
+            )
+    for setting, value in relation.config.items():
+        if isinstance(value, SizeOf) and setting in call.part.config:
+            wanted, found = value.axis.size, call.part.config[setting]
+            if isinstance(found, int) and wanted != found:
+                return f"its setting '{setting}' is {found}, but should be {wanted}"
+    return None
+
+
+def _output_problem(
+    relation: Relation, outputs: Sequence[TensorSpec]
+) -> str | None:
+    for tensor, spec in zip(relation.outputs, outputs, strict=True):
+        sizes = zip(tensor.shape, spec.shape, strict=True)
+        if any(None not in pair and pair[0] != pair[1] for pair in sizes):
+            return f"it gives the shape {tensor.shape}, but {spec.shape} is recorded"
+    return None
+
+
+def _check_references(graph: Graph, owner: str, body: Body) -> None:
+    """Every argument and output is a tensor of an earlier vertex of the same body."""
+    counts: dict[str, int | None] = {}
+    for name, vertex in body.vertices.items():
+        part = graph.parts.get(vertex.part)
+        if part is None or vertex.name != name:
+            _fail(name, f"its part '{vertex.part}' does not exist")
+        for leaf in leaves((tuple(vertex.args), dict(vertex.kwargs))):
+            if isinstance(leaf, Seam):
+                _fail(name, "an edit has left it between two shapes")
+            if isinstance(leaf, TensorRef):
+                _check_reference(counts, leaf, name)
+        counts[name] = len(vertex.outputs)
+    where = f"the outputs of '{owner or body.name}'"
+    for ref in (*refs(body.inputs), *refs(body.outputs)):
+        _check_reference(counts, ref, where)
+    for ref in refs(body.inputs):
+        if not graph.parts[body.vertices[ref.vertex].part].is_input:
+            _fail(ref.vertex, "it stands for an input of the model and is none")
+
+
+def _check_reference(counts: dict[str, int], ref: TensorRef, reader: str) -> None:
+    if ref.vertex not in counts:
+        _fail(reader, f"it reads '{ref.vertex}', which does not come before it")
+    if not 0 <= ref.index < counts[ref.vertex]:
+        _fail(reader, f"it reads output {ref.index} of '{ref.vertex}'")
+
+
+def _signatures(graph: Graph) -> dict[str, tuple]:
+    specs: dict[TensorRef, TensorSpec] = {}
+    found = {}
+    for call in flatten(graph).calls:
+        arriving = [specs[ref] for ref in tensors_in((call.args, call.kwargs))]
+        for number, spec in enumerate(call.outputs):
+            specs[TensorRef(call.path, number)] = spec
+        found[call.path] = _signature(call, arriving)
+    return found
+
+
+def _signature(call: Call, arriving: list[TensorSpec]) -> tuple:
+    return (id(call.part), id(call.vertex), tuple(arriving))
+
+
+def _fail(path: str, problem: str) -> None:
+    raise InternalError(
+        f"An edit would break '{path}': {problem}.\n\nNothing was changed. Please "
+        f"report this. Received: {path!r}"
+    )

@@ -1,0 +1,12 @@
+"""Edits of the graph itself: vertices and edges come and go."""
+
+from keras_nas.surgery.edits.connection import connect_vertices, disconnect_vertices
+from keras_nas.surgery.edits.insertion import insert_layers
+from keras_nas.surgery.edits.removal import remove_vertices
+
+__all__ = [
+    "connect_vertices",
+    "disconnect_vertices",
+    "insert_layers",
+    "remove_vertices",
+]

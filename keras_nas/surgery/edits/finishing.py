@@ -1,0 +1,76 @@
+"""From a draft to a graph that holds together, or to an error and no change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from keras_nas.errors import InvalidRequestError
+from keras_nas.graph import (
+    FlatGraph,
+    Graph,
+    Seam,
+    TensorRef,
+    analyze,
+    check_graph,
+    drop_unused,
+    flatten,
+    tensors_in,
+)
+from keras_nas.surgery.edits.draft import Draft
+from keras_nas.surgery.edits.settling import Attempt, settle
+from keras_nas.surgery.edits.spreading import spread
+from keras_nas.surgery.options import Options
+
+
+def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph:
+    """Returns the graph of a draft with sizes that fit.
+
+    Args:
+        draft: The rewired graph.
+        options: The shared keywords.
+        attempts: Ways to make the sizes fit; the first possible one is taken.
+
+    Raises:
+        InfeasibleError: No sizes fit, or an input would reach no output.
+        InvalidRequestError: The vertices cannot be put together like this.
+    """
+
+    @cache
+    def old_analysis():
+        return analyze(draft.old)
+
+    graph = drop_unused(draft.graph())
+    graph = spread(graph, draft, old_analysis)
+    flat = flatten(graph)
+    _check_output_axes(draft, flat)
+    if _has_seams(flat):
+        graph = settle(graph, options, attempts)
+    check_graph(graph, draft.old)
+    return graph
+
+
+def _has_seams(flat: FlatGraph) -> bool:
+    return any(
+        isinstance(leaf, Seam)
+        for call in flat.calls
+        for leaf in tensors_in((call.args, call.kwargs))
+    )
+
+
+def _check_output_axes(draft: Draft, flat: FlatGraph) -> None:
+    """An output of the model keeps its number of axes."""
+    for before, after in zip(draft.flat.outputs, flat.outputs, strict=True):
+        old, new = (_spec(f, ref) for f, ref in ((draft.flat, before), (flat, after)))
+        if len(old.shape) != len(new.shape):
+            raise InvalidRequestError(
+                f"The output of the model that comes from '{before.vertex}' has "
+                f"{len(old.shape)} axes, {old.shape}, but would have {len(new.shape)}, "
+                f"{new.shape}.\n\nKeep the layer that changes the number of axes. "
+                f"Received: {after.vertex!r}"
+            )
+
+
+def _spec(flat: FlatGraph, ref: TensorRef):
+    calls = (call for call in flat.calls if call.path == ref.vertex)
+    return next(calls).outputs[ref.index]

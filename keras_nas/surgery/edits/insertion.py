@@ -1,0 +1,78 @@
+"""Putting new layers into a graph."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from keras_nas.errors import InvalidRequestError
+from keras_nas.graph import Graph, TensorRef, refs
+from keras_nas.surgery.edits.draft import Draft, Site, same_owner
+from keras_nas.surgery.edits.finishing import finish
+from keras_nas.surgery.edits.new_parts import put_layer, read_layers
+from keras_nas.surgery.edits.settling import Attempt
+from keras_nas.surgery.options import Options
+
+# New layers have the widths that they were given, and the rest follows.
+_HOLDS = (Attempt(holds=True),)
+_ADAPTS = (Attempt(holds=True), Attempt())
+
+
+def insert_layers(
+    graph: Graph, layers: Any, after: str, to: Any, identity: bool, options: Options
+) -> Graph:
+    """Returns the graph with more vertices. See `keras_nas.insert`."""
+    listed = read_layers(layers)
+    draft = Draft(graph)
+    site = draft.find(after)
+    old = TensorRef(site.name)
+    readers = _readers(draft, site, to)
+    new, names = old, []
+    for layer in listed:
+        new = put_layer(draft, site.owner, layer, new, after=new.vertex)
+        names.append(new.vertex)
+    spec = draft.spec(site.owner, old)
+    leaf = draft.seam(site.owner, new, spec, old)
+    draft.lead(site.owner, old, lambda _: leaf, readers)
+    if to is None and old in refs(draft.outputs(site.owner)):
+        draft.lead_outputs(site.owner, old, new)
+    result = finish(draft, options, _HOLDS if options.strict else _ADAPTS)
+    _warn_of_other_widths(draft, site.owner, names, result)
+    return result
+
+
+def _readers(draft: Draft, site: Site, to: Any) -> list[str]:
+    """Returns the vertices that are to read what is inserted."""
+    readers = draft.readers(site.owner, TensorRef(site.name))
+    if to is None:
+        return readers
+    names = [to] if isinstance(to, str) else list(to)
+    if not names:
+        raise InvalidRequestError(
+            "No vertex is named that should read the new layer.\n\nName readers of "
+            f"'{site.path}', or leave `to` out for all of them. Received: to={to!r}"
+        )
+    chosen = [draft.find(name) for name in names]
+    same_owner([site, *chosen], "A vertex and those that read it")
+    for reader in chosen:
+        if reader.name not in readers:
+            raise InvalidRequestError(
+                f"'{reader.path}' does not read '{site.path}'.\n\nIt is read by "
+                f"{', '.join(map(repr, readers)) or 'no vertex'}. Received: to={to!r}"
+            )
+    return [reader.name for reader in chosen]
+
+
+def _warn_of_other_widths(
+    draft: Draft, owner: str, names: list[str], result: Graph
+) -> None:
+    vertices = result.body_of(owner).vertices
+    for name in names:
+        before = draft.vertices(owner)[name].outputs[0].shape
+        after = vertices[name].outputs[0].shape
+        if before != after:
+            warnings.warn(
+                f"'{name}' cannot have the shape {before}; it gets {after}.",
+                UserWarning,
+                stacklevel=4,
+            )

@@ -1,0 +1,80 @@
+"""Vertices that take a list of tensors: exchanging what is in the list."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from keras_nas.errors import InvalidRequestError
+from keras_nas.graph import Seam, TensorRef, Vertex
+from keras_nas.surgery.edits.draft import Draft
+from keras_nas.surgery.edits.positions import Merge
+
+Leaf = TensorRef | Seam
+
+
+def listed_inputs(vertex: Vertex) -> list[Leaf] | None:
+    """Returns the tensors that a vertex takes as a list; None if it takes no list."""
+    if not vertex.args or not isinstance(vertex.args[0], (list, tuple)):
+        return None
+    inputs = list(vertex.args[0])
+    if not all(isinstance(leaf, (TensorRef, Seam)) for leaf in inputs):
+        return None
+    return inputs
+
+
+def relist(
+    draft: Draft, owner: str, vertex: Vertex, inputs: Sequence[tuple[Hashable, Leaf]]
+) -> None:
+    """Gives a merge another list of inputs.
+
+    What its readers see at other positions than before is noted in ``draft.moved``.
+
+    Args:
+        draft: The graph under way.
+        owner: The body.
+        vertex: A vertex with `listed_inputs`.
+        inputs: A label for each new input, and the input. The labels of the old inputs
+            are their numbers in the list.
+
+    Raises:
+        InvalidRequestError: It does not take these inputs.
+    """
+    old = listed_inputs(vertex)
+    leaves = type(vertex.args[0])(leaf for _, leaf in inputs)
+    new = replace(vertex, args=(leaves, *vertex.args[1:]))
+    try:
+        new = draft.with_outputs(owner, new)
+    except Exception as error:
+        shapes = [spec.shape for spec in draft.arriving(owner, new)]
+        raise InvalidRequestError(
+            f"'{vertex.name}' does not take {len(leaves)} inputs of the shapes "
+            f"{shapes}: {error}\n\nMake the shapes equal first, or choose another "
+            f"vertex. Received: {vertex.name!r}"
+        ) from error
+    origins = _origins(draft, owner, vertex, old, new, inputs)
+    draft.put(owner, new)
+    if origins:
+        draft.moved[owner, TensorRef(vertex.name)] = origins
+
+
+def _origins(draft: Draft, owner: str, vertex: Vertex, old: Any, new: Vertex, inputs):
+    merge = Merge(draft.call(owner, vertex))
+    shape = draft.spec(owner, TensorRef(vertex.name)).shape
+    before = merge.axes(list(enumerate(map(_shape_in(draft, owner), old))), shape)
+    after = merge.axes(
+        [(label, _shape_in(draft, owner)(leaf)) for label, leaf in inputs],
+        new.outputs[0].shape,
+    )
+    if before is None or after is None or len(before) != len(after):
+        return {}
+    return merge.origins(before, after)
+
+
+def _shape_in(draft: Draft, owner: str):
+    def shape(leaf: Leaf) -> tuple:
+        spec = leaf.spec if isinstance(leaf, Seam) else draft.spec(owner, leaf)
+        return spec.shape
+
+    return shape
