@@ -1,5 +1,6 @@
 """Changes of models: request -> plan -> new graph -> new model."""
 
+from keras_nas.surgery.edit_verbs import connect, disconnect, insert, remove
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.requests import near
@@ -11,9 +12,13 @@ __all__ = [
     "OutputCheck",
     "Plan",
     "Verification",
+    "connect",
+    "disconnect",
     "explain",
+    "insert",
     "near",
     "plan",
+    "remove",
     "resize",
     "resize_inputs",
     "summary",
