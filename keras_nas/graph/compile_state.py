@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -12,6 +12,9 @@ import keras
 from keras_nas.graph import keras_private
 from keras_nas.graph.copying import Recipe
 from keras_nas.rules import map_leaves
+
+# Arguments of `compile` that may be dicts from the name of an output.
+_BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,24 @@ class CompileState:
             _warn(model, str(error))
             return None
         return cls({**arguments, "auto_scale_loss": scaled})
+
+    def renamed(self, names: Mapping[str, str]) -> CompileState:
+        """Returns the state of a model whose outputs have other names.
+
+        Args:
+            names: Old name of an output -> its new one.
+        """
+
+        def rename(value: Any) -> Any:
+            if not isinstance(value, Mapping):
+                return value
+            return {names.get(key, key): item for key, item in value.items()}
+
+        arguments = {
+            key: rename(value) if key in _BY_OUTPUT else value
+            for key, value in self.arguments.items()
+        }
+        return replace(self, arguments=arguments)
 
     def apply(self, model: Any) -> None:
         """Compiles a model the same way, with fresh optimizer and metrics."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keras_nas.axes import Expression, fixed_reasons
-from keras_nas.graph import Analysis, Joint
-from keras_nas.surgery.options import Options
+from keras_nas.graph import Joint
+from keras_nas.surgery.infeasible import _listed as listed
 from keras_nas.surgery.products import Held, linear_size
+from keras_nas.surgery.system import Job
 
 
-def describe_seams(analysis: Analysis, options: Options) -> str:
+def describe_seams(job: Job) -> str:
     """Returns the message of an `InfeasibleError` of an edit."""
+    analysis, options = job.analysis, job.options
     sentences = []
     for joint in analysis.joints:
         for _, arriving, expected in joint.pairs():
             arriving, expected = map(analysis.resolve, (arriving, expected))
             if arriving.size != expected.size or joint.origins:
-                sentences.append(_sentence(analysis, joint, arriving, expected))
+                sentences.append(_sentence(job, joint, arriving, expected))
     lines = list(dict.fromkeys(sentences))[:4]
     locked = f", locked={options.locked!r}" if options.locked else ""
     return (
@@ -28,17 +30,19 @@ def describe_seams(analysis: Analysis, options: Options) -> str:
 
 
 def _sentence(
-    analysis: Analysis, joint: Joint, arriving: Expression, expected: Expression
+    job: Job, joint: Joint, arriving: Expression, expected: Expression
 ) -> str:
     subject = (
         f"'{joint.path}' was made for {expected.size} neurons, but would get "
         f"{arriving.size} from '{joint.ref.vertex}', and no sizes make them equal"
     )
-    reasons = list(_reasons(arriving, expected))
+    reasons = list(_reasons(job, arriving, expected))
     return f"{subject}: {'; '.join(reasons)}." if reasons else f"{subject}."
 
 
-def _reasons(arriving: Expression, expected: Expression) -> Iterator[str]:
+def _reasons(
+    job: Job, arriving: Expression, expected: Expression
+) -> Iterator[str]:
     circle = _circle(arriving, expected)
     if circle:
         yield circle
@@ -46,7 +50,13 @@ def _reasons(arriving: Expression, expected: Expression) -> Iterator[str]:
         fixed = fixed_reasons(axis)
         if fixed:
             part = "is" if not axis.atoms else "is partly"
-            yield f"{side} {part} fixed by {' and '.join(list(fixed)[:3])}"
+            yield f"{side} {part} fixed by {listed(fixed)}"
+        locks = dict.fromkeys(job.locks[a] for a in axis.atoms & job.locks.keys())
+        if locks:
+            yield listed(locks)
+    bounds = job.options.bounds or {}
+    if bounds or job.options.multiple_of:
+        yield f"bounds={bounds!r} and multiple_of={job.options.multiple_of!r} hold"
 
 
 def _circle(arriving: Expression, expected: Expression) -> str | None:

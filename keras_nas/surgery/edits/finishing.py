@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from keras_nas.errors import InvalidRequestError
@@ -15,6 +16,7 @@ from keras_nas.graph import (
     check_graph,
     drop_unused,
     flatten,
+    refs,
     tensors_in,
 )
 from keras_nas.surgery.edits.draft import Draft
@@ -46,8 +48,32 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
     _check_output_axes(draft, flat)
     if _has_seams(flat):
         graph = settle(graph, options, attempts)
+    graph = _follow_output_names(draft.old, graph)
     check_graph(graph, draft.old)
     return graph
+
+
+def _follow_output_names(old: Graph, new: Graph) -> Graph:
+    """Losses and metrics that are given by the name of an output find it again."""
+    state = new.body.compile_state
+    if state is None or isinstance(new.body.outputs, dict):
+        return new
+    names = {
+        before: after
+        for before, after in zip(_output_names(old), _output_names(new), strict=True)
+        if before != after
+    }
+    if not names:
+        return new
+    body = replace(new.body, compile_state=state.renamed(names))
+    return new.replace_body("", body)
+
+
+def _output_names(graph: Graph) -> list[str]:
+    """An output has the name of the layer that it comes from."""
+    body = graph.body
+    parts = (body.vertices[ref.vertex].part for ref in refs(body.outputs))
+    return [graph.parts[key].name for key in parts]
 
 
 def _has_seams(flat: FlatGraph) -> bool:

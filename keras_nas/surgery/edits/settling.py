@@ -59,11 +59,12 @@ def settle(
     """
     analysis = analyze(graph)
     names = Names(analysis)
+    plain = Job(graph, analysis, names, (), options)
+    plain.check_names()
     for attempt in attempts:
-        job = _job(Job(graph, analysis, names, (), options), attempt)
+        job = _job(plain, attempt)
         if job is None:
             continue
-        job.check_names()
         try:
             bound, sizes = solve_job(job, ())
         except Infeasible:
@@ -71,7 +72,7 @@ def settle(
         keep = keep_arrays(job, bound, sizes)
         _check_closed(analysis, keep)
         return close(change_graph(graph, analysis, keep, options))
-    raise InfeasibleError(describe_seams(analysis, options))
+    raise InfeasibleError(describe_seams(plain))
 
 
 def close(graph: Graph) -> Graph:
