@@ -26,7 +26,7 @@ from keras_nas.graph.structure import (
     Vertex,
     refs,
 )
-from keras_nas.graph.weight import Weight
+from keras_nas.graph.weight import Gather, Weight
 from keras_nas.graph.wrap import wrap, wrap_layer
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Body",
     "Call",
     "FlatGraph",
+    "Gather",
     "Graph",
     "Joint",
     "Part",

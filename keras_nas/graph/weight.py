@@ -4,12 +4,77 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_nas.errors import InternalError
 from keras_nas.graph import keras_private
+
+
+class Gather:
+    """Takes positions of an array along each axis.
+
+    Args:
+        indices: Int array of positions for each axis; None takes all.
+    """
+
+    def __init__(self, indices: Sequence[np.ndarray | None]):
+        self._indices = tuple(indices)
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        changed = [n for n, index in enumerate(self._indices) if index is not None]
+        # Axes that shrink most come first, so that the copies in between are small.
+        for number in sorted(
+            changed, key=lambda n: len(self._indices[n]) / max(array.shape[n], 1)
+        ):
+            array = np.take(array, self._indices[number], axis=number)
+        return array
+
+    def after(self, first: Gather) -> Gather:
+        """Returns the one step that does what ``first`` and then this one do."""
+        return Gather(
+            mine if other is None else other if mine is None else other[mine]
+            for mine, other in zip(self._indices, first._indices, strict=True)
+        )
+
+
+class _Step(NamedTuple):
+    function: Callable[..., np.ndarray]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Recipe:
+    """Steps from the values of some weights to that of another.
+
+    They run in a row and not inside each other, so that a weight can go through any
+    number of edits; selections that follow each other are one step.
+    """
+
+    sources: tuple[Weight, ...]
+    steps: tuple[_Step, ...]
+
+    def then(self, step: _Step) -> _Recipe:
+        *earlier, last = self.steps
+        if isinstance(step.function, Gather) and isinstance(last.function, Gather):
+            step = _Step(step.function.after(last.function), step.shape)
+            return _Recipe(self.sources, (*earlier, step))
+        return _Recipe(self.sources, (*self.steps, step))
+
+    def compute(self, name: str, dtype: np.dtype) -> np.ndarray:
+        values = [source.value() for source in self.sources]
+        for function, shape in self.steps:
+            array = np.asarray(function(*values))
+            if array.shape != shape:
+                raise InternalError(
+                    f"Weight '{name}' was derived with shape {array.shape}, but shape "
+                    f"{shape} was announced.\n\nPlease report this. "
+                    f"Received: shape={shape}"
+                )
+            values = [array.astype(dtype, copy=False)]
+        return values[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +101,7 @@ class Weight:
     dtype: str
     trainable: bool
     tensor: Callable[[], Any] = field(repr=False)
+    _recipe: _Recipe | None = field(default=None, repr=False)
 
     @classmethod
     def of_variable(cls, variable: Any, name: str) -> Weight:
@@ -68,18 +134,14 @@ class Weight:
             parents = (parents,)
         parents, first = tuple(parents), parents[0]
         shape = tuple(int(size) for size in shape)
-
-        def compute() -> np.ndarray:
-            array = np.asarray(function(*(parent.value() for parent in parents)))
-            if array.shape != shape:
-                raise InternalError(
-                    f"Weight '{first.name}' was derived with shape {array.shape}, but "
-                    f"shape {shape} was announced.\n\nPlease report this. Received: "
-                    f"shape={shape}"
-                )
-            return array.astype(keras_private.numpy_dtype(first.dtype), copy=False)
-
-        return cls(first.name, shape, first.dtype, first.trainable, compute)
+        step = _Step(function, shape)
+        if len(parents) == 1 and first._recipe is not None:
+            recipe = first._recipe.then(step)
+        else:
+            recipe = _Recipe(parents, (step,))
+        dtype = keras_private.numpy_dtype(first.dtype)
+        compute = partial(recipe.compute, first.name, dtype)
+        return cls(first.name, shape, first.dtype, first.trainable, compute, recipe)
 
     @classmethod
     def of_array(

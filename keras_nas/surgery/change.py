@@ -32,6 +32,7 @@ from keras_nas.surgery.slicing import (
     block_indices,
     fill_for,
     new_shape,
+    selection,
     slice_array,
     slice_weight,
 )
@@ -139,7 +140,7 @@ class _Change:
             (self._size(axis) / self.analysis.resolve(axis).size) ** power
             for axis, power in axes.rescale
         )
-        function = partial(
+        function = selection(blocks, factor) or partial(
             slice_weight, axes=axes, blocks=blocks, fill=fill, factor=factor
         )
         return Weight.derived(weight, new_shape(axes, blocks), function)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_nas.axes import Atom, Expression, index_of
+from keras_nas.graph import Gather
 from keras_nas.importance import blocks_of
 from keras_nas.rules import INITIALIZER, WeightAxes
 from keras_nas.surgery.initialization import Part, Shape, initialize
@@ -47,6 +48,13 @@ def new_shape(axes: WeightAxes, blocks: Sequence[Indices]) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def selection(blocks: Sequence[Indices], factor: float) -> Gather | None:
+    """Returns the slicing of a weight as a mere selection, if it is one."""
+    if len(blocks) > 1 or factor != 1 or any(map(_has_new, blocks[0])):
+        return None
+    return Gather(blocks[0])
+
+
 def slice_weight(
     array: np.ndarray,
     axes: WeightAxes,
@@ -65,7 +73,7 @@ def slice_weight(
         result = _filled(axes, blocks, fill, array.dtype)
         _put_kept(result, pieces, axes, blocks, factor)
         return result
-    taken = [_take(p, indices) for p, indices in zip(pieces, blocks, strict=True)]
+    taken = [Gather(i)(piece) for piece, i in zip(pieces, blocks, strict=True)]
     result = taken[0] if len(taken) == 1 else np.concatenate(taken, axis=axes.joined)
     return result if factor == 1.0 else (result * factor).astype(array.dtype)
 
@@ -127,17 +135,6 @@ def _index(axis: Expression, keep: Keep) -> np.ndarray | None:
     return index_of(axis, keep)
 
 
-def _take(array: np.ndarray, indices: Indices) -> np.ndarray:
-    """Gathers along each changed axis.
-
-    Axes that shrink most come first, so that the copies in between are small.
-    """
-    changed = [n for n, index in enumerate(indices) if index is not None]
-    for number in sorted(changed, key=lambda n: len(indices[n]) / array.shape[n]):
-        array = np.take(array, indices[number], axis=number)
-    return array
-
-
 def _filled(
     axes: WeightAxes, blocks: Sequence[Indices], fill: Fill, dtype: np.dtype
 ) -> np.ndarray:
@@ -171,7 +168,7 @@ def _put_kept(
             if _has_new(indices[number]):
                 new = np.flatnonzero(indices[number] < 0)
                 part[(slice(None),) * number + (new,)] = 0
-        values = _take(piece, tuple(map(_kept, indices, piece.shape)))
+        values = Gather(map(_kept, indices, piece.shape))(piece)
         part[_box(indices, part.shape)] = values if factor == 1 else values * factor
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from keras_nas import Graph
 from keras_nas.errors import InternalError
-from keras_nas.graph import Weight
+from keras_nas.graph import Gather, Weight
 
 DTYPES = ["float32", "float16", "bfloat16", "int32", "int8", "uint8", "bool"]
 CAN_COMPILE = keras.backend.backend() != "torch"
@@ -147,3 +147,22 @@ def test_normalization_computes_with_its_old_constants_after_set_weights():
     adapted = Graph.from_model(model).build()
     assert not np.array_equal(copy(data), model(data))
     np.testing.assert_array_equal(adapted(data), model(data))
+
+
+def test_weight_went_through_more_edits_than_the_stack_is_deep():
+    array = np.arange(6.0)
+    weight = Weight.of_array("w", array)
+    for number in range(3000):
+        step = (lambda value: value + 1) if number % 2 else Gather([np.arange(6)[::-1]])
+        weight = Weight.derived(weight, (6,), step)
+    np.testing.assert_array_equal(weight.value(), array + 1500)
+
+
+def test_selections_in_a_row_are_one_selection():
+    array = np.arange(12.0).reshape(3, 4)
+    weight = Weight.of_array("w", array)
+    weight = Weight.derived(weight, (2, 4), Gather([np.array([2, 0]), None]))
+    weight = Weight.derived(weight, (2, 2), Gather([None, np.array([3, 1])]))
+    weight = Weight.derived(weight, (1, 2), Gather([np.array([1]), None]))
+    assert len(weight._recipe.steps) == 1
+    np.testing.assert_array_equal(weight.value(), [[3.0, 1.0]])
