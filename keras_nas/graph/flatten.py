@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from keras_nas.graph import keras_private
 from keras_nas.graph.structure import (
@@ -65,8 +66,18 @@ class FlatGraph:
     outputs: tuple[TensorRef, ...]
 
 
+# A graph never changes, and every step of an edit asks for its calls.
+_KNOWN: WeakKeyDictionary[Graph, FlatGraph] = WeakKeyDictionary()
+
+
 def flatten(graph: Graph) -> FlatGraph:
     """Returns the calls of all levels in topological order. O(number of calls)."""
+    if graph not in _KNOWN:
+        _KNOWN[graph] = _flatten(graph)
+    return _KNOWN[graph]
+
+
+def _flatten(graph: Graph) -> FlatGraph:
     opener = _Opener(graph)
     body = graph.body
     resolve = opener.open(body, owner="", prefix="", outer_inputs=None)
@@ -104,7 +115,7 @@ class _Opener:
             arrivals = _arrivals(body, outer_inputs)
         for vertex in body.vertices.values():
             args = tuple(map_leaves(resolve, vertex.args))
-            kwargs = map_leaves(resolve, dict(vertex.kwargs))
+            kwargs = map_leaves(resolve, vertex.kwargs)
             if vertex.name in arrivals:
                 args = (_arriving(args, arrivals[vertex.name]),)
             self._append(vertex, owner, prefix + vertex.name, args, kwargs)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from keras_nas.axes import Expression
 
 INITIALIZER = "initializer"
+
+# Classes, since asking for the abstract `Mapping` of every leaf would take most of the
+# time of an analysis.
+_MAPPINGS = (dict, MappingProxyType)
 
 
 class Undescribed(Exception):
@@ -141,23 +146,31 @@ class Relation:
 
 def leaves(value: Any) -> list[Any]:
     """Returns the leaves of nested lists, tuples and dicts, in order."""
-    if isinstance(value, Mapping):
-        return [leaf for item in value.values() for leaf in leaves(item)]
+    found: list[Any] = []
+    _collect(value, found)
+    return found
+
+
+def _collect(value: Any, found: list[Any]) -> None:
     if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in leaves(item)]
-    if isinstance(value, slice):
-        return leaves((value.start, value.stop, value.step))
-    return [value]
+        for item in value:
+            _collect(item, found)
+    elif isinstance(value, _MAPPINGS):
+        for item in value.values():
+            _collect(item, found)
+    elif isinstance(value, slice):
+        _collect((value.start, value.stop, value.step), found)
+    else:
+        found.append(value)
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     """Replaces every leaf of nested lists, tuples, dicts and slices."""
-    if isinstance(value, Mapping):
-        return {key: map_leaves(function, item) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_leaves(function, item) for item in value))
     if isinstance(value, (list, tuple)):
-        return type(value)(map_leaves(function, item) for item in value)
+        items = [map_leaves(function, item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, _MAPPINGS):
+        return {key: map_leaves(function, item) for key, item in value.items()}
     if isinstance(value, slice):
         return slice(*(map_leaves(function, b) for b in _bounds(value)))
     return function(value)

@@ -93,6 +93,8 @@ def solve_job(job: Job, requests: Sequence[Request]) -> tuple[BoundSystem, Sizes
 def _variants(job: Job, requests: Sequence[Request]) -> list[BoundSystem]:
     """The size systems with the first and with the last factor of products free."""
     first = job.system(requests, last_free=False)
+    if not requests:
+        return [first]
     last = job.system(requests, last_free=True)
     is_same = (first.held.sizes, first.held.atoms) == (last.held.sizes, last.held.atoms)
     return [first] if is_same else [first, last]

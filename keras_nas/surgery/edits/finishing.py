@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import (
+    Analysis,
     FlatGraph,
     Graph,
     Seam,
@@ -38,16 +38,17 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
         InvalidRequestError: The vertices cannot be put together like this.
     """
 
-    @cache
-    def old_analysis():
-        return analyze(draft.old)
-
-    graph = drop_unused(draft.graph())
-    graph = spread(graph, draft, old_analysis)
-    flat = flatten(graph)
-    _check_output_axes(draft, flat)
-    if _has_seams(flat):
-        graph = settle(graph, options, attempts)
+    rewired = drop_unused(draft.graph())
+    graph = spread(rewired, draft)
+    if _has_seams(graph):
+        analysis = analyze(graph)
+        if _has_other_grids(analysis):
+            graph = spread(rewired, draft, analysis)
+            analysis = analyze(graph)
+        _check_output_axes(draft, graph)
+        graph = settle(graph, analysis, options, attempts)
+    else:
+        _check_output_axes(draft, graph)
     graph = _follow_output_names(draft.old, graph)
     check_graph(graph, draft.old)
     return graph
@@ -76,16 +77,26 @@ def _output_names(graph: Graph) -> list[str]:
     return [graph.parts[key].name for key in parts]
 
 
-def _has_seams(flat: FlatGraph) -> bool:
+def _has_seams(graph: Graph) -> bool:
     return any(
         isinstance(leaf, Seam)
-        for call in flat.calls
+        for call in flatten(graph).calls
         for leaf in tensors_in((call.args, call.kwargs))
     )
 
 
-def _check_output_axes(draft: Draft, flat: FlatGraph) -> None:
+def _has_other_grids(analysis: Analysis) -> bool:
+    """Whether anything but the number of channels changes at a seam."""
+    return any(
+        number != joint.arriving.channel % joint.arriving.rank
+        for joint in analysis.joints
+        for number, _, _ in joint.pairs()
+    )
+
+
+def _check_output_axes(draft: Draft, graph: Graph) -> None:
     """An output of the model keeps its number of axes."""
+    flat = flatten(graph)
     for before, after in zip(draft.flat.outputs, flat.outputs, strict=True):
         old, new = (_spec(f, ref) for f, ref in ((draft.flat, before), (flat, after)))
         if len(old.shape) != len(new.shape):

@@ -14,7 +14,6 @@ from keras_nas.graph import (
     Graph,
     Joint,
     Seam,
-    analyze,
     map_arguments,
 )
 from keras_nas.milp import Infeasible
@@ -44,6 +43,7 @@ class Attempt:
 
 def settle(
     graph: Graph,
+    analysis: Analysis,
     options: Options,
     attempts: Sequence[Attempt],
 ) -> Graph:
@@ -51,13 +51,13 @@ def settle(
 
     Args:
         graph: The rewired graph with its seams.
+        analysis: Its axes.
         options: The shared keywords.
         attempts: Ways to make the sizes fit.
 
     Raises:
         InfeasibleError: No attempt gives sizes that fit.
     """
-    analysis = analyze(graph)
     names = Names(analysis)
     plain = Job(graph, analysis, names, (), options)
     plain.check_names()

@@ -30,29 +30,29 @@ from keras_nas.graph import (
 from keras_nas.surgery.edits.draft import Draft, Origins
 
 
-def spread(graph: Graph, draft: Draft, old: Any) -> Graph:
+def spread(graph: Graph, draft: Draft, channels: Analysis | None = None) -> Graph:
     """Returns a rewired graph with a seam wherever a reader meets another shape.
 
     Args:
         graph: The rewired graph. Calls that the old graph has, too, were made for what
             they read there.
         draft: Knows the old graph, and which positions of a tensor are others now.
-        old: Function that gives the analysis of the old graph, which is not needed
-            unless a shape changes.
+        channels: Knows which axis of a tensor has its channels. If it is given, other
+            grids pass where they can.
 
     Raises:
         InvalidRequestError: A tensor would have more or fewer axes than its reader
             takes, or the grids of tensors that meet differ.
     """
-    return _Spreading(graph, draft, old).run()
+    return _Spreading(graph, draft, channels).run()
 
 
 class _Spreading:
-    def __init__(self, graph: Graph, draft: Draft, old: Any):
+    def __init__(self, graph: Graph, draft: Draft, channels: Analysis | None):
         self.graph = graph
         self.flat = flatten(graph)
         self._draft = draft
-        self._old = old
+        self._channels = channels
         self._before = {
             TensorRef(call.path, number): spec
             for call in draft.flat.calls
@@ -94,7 +94,9 @@ class _Spreading:
         ]
         if not any(seams):
             return call.outputs
-        call, seams, outputs = self._let_through(call, seams)
+        outputs = call.outputs
+        if self._channels is not None:
+            call, seams, outputs = self._let_through(call, seams)
         vertex = _with_seams(call, seams)
         if outputs != vertex.outputs:
             vertex = replace(vertex, outputs=outputs)
@@ -169,8 +171,7 @@ class _Spreading:
         return TensorSpec(shape, arriving.dtype)
 
     def _channel(self, seam: Seam) -> int:
-        analysis: Analysis = self._old()
-        tensor = analysis.tensors.get(seam.ref)
+        tensor = self._channels.tensors.get(seam.ref)
         return -1 if tensor is None else tensor.channel
 
     def _accepted(
