@@ -76,6 +76,8 @@ class Analysis:
     variables: dict[int, WeightAxes] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
     seams: Seams | None = None
+    # By identity, with the axis itself, so that no other can take its place.
+    _resolved: dict[int, tuple[Expression, Expression]] = field(default_factory=dict)
 
     @cached_property
     def specs(self) -> dict[TensorRef, TensorSpec]:
@@ -92,8 +94,11 @@ class Analysis:
         return () if self.seams is None else self.seams.joints
 
     def resolve(self, axis: Expression) -> Expression:
-        """Returns what an axis turned out to be."""
-        return self.unifier.resolve(axis)
+        """Returns what an axis turned out to be, now that all calls are known."""
+        known = self._resolved.get(id(axis))
+        if known is None:
+            known = self._resolved[id(axis)] = (axis, self.unifier.resolve(axis))
+        return known[1]
 
     def axes_of(self, ref: TensorRef) -> tuple[Expression, ...]:
         """Returns the resolved axes of a tensor."""
