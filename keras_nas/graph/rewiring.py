@@ -35,6 +35,40 @@ def reads(vertex: Vertex) -> list[TensorRef]:
     return [ref for ref in every if ref is not None]
 
 
+def rename_vertices(graph: Graph, key: str, name: str) -> Graph:
+    """Returns a graph in which a part and all of its calls have another name."""
+    part = graph.parts[key]
+    for owner, body in tuple(graph.bodies()):
+        names = {
+            old: name + old[len(part.name) :]
+            for old, vertex in body.vertices.items()
+            if vertex.part == key
+        }
+        if names:
+            graph = graph.replace_body(owner, _renamed(body, names))
+    new = replace(graph.parts[key], name=name)
+    if new.body is not None:
+        new = replace(new, config={"name": name}, body=replace(new.body, name=name))
+    return graph.replace_parts({key: new})
+
+
+def _renamed(body: Body, names: Mapping[str, str]) -> Body:
+    def follow(leaf: Any) -> Any:
+        if isinstance(leaf, TensorRef) and leaf.vertex in names:
+            return TensorRef(names[leaf.vertex], leaf.index)
+        return leaf
+
+    vertices = {}
+    for old, vertex in body.vertices.items():
+        if any(ref.vertex in names for ref in reads(vertex)):
+            vertex = map_arguments(vertex, follow)
+        if old in names:
+            vertex = replace(vertex, name=names[old])
+        vertices[vertex.name] = vertex
+    outputs = map_leaves(follow, body.outputs)
+    return replace(body, vertices=vertices, outputs=outputs)
+
+
 def sort_vertices(vertices: Mapping[str, Vertex]) -> dict[str, Vertex]:
     """Puts producers before consumers, otherwise leaving the order as it is.
 

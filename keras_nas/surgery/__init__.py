@@ -1,6 +1,12 @@
 """Changes of models: request -> plan -> new graph -> new model."""
 
-from keras_nas.surgery.edit_verbs import connect, disconnect, insert, remove
+from keras_nas.surgery.edit_verbs import (
+    connect,
+    disconnect,
+    insert,
+    remove,
+    replace,
+)
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.requests import near
@@ -19,6 +25,7 @@ __all__ = [
     "near",
     "plan",
     "remove",
+    "replace",
     "resize",
     "resize_inputs",
     "summary",

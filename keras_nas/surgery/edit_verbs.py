@@ -216,5 +216,47 @@ def disconnect(
     return new.build()
 
 
+def replace(model: Any, name: str, layer: Any, **keywords: Any) -> Any:
+    """Returns a new model with another layer in the place of one.
+
+    A layer that is not built takes the weights of the old one over where their axes
+    agree. A kernel keeps each tap at the input that it read before, so that a
+    convolution with a larger kernel (and ``padding="same"``) computes the same
+    function; of a smaller one the outer taps go. Where the width changes, the first
+    neurons are carried over, and the layers behind it follow. In place of `Add`, a
+    `Concatenate` leaves the function as it is where it is read by weights.
+
+    Args:
+        model: A built functional or sequential `keras.Model`. Not changed.
+        name: Name of the layer that goes. All its calls change.
+        layer: The layer in its place, with the same number of inputs and outputs. A
+            built one brings its own weights. One without a name of its own gets that
+            of the old layer.
+        **keywords: The shared keywords of `resize`.
+
+    Returns:
+        A new `keras.Model`.
+
+    Raises:
+        InvalidRequestError: The layer does not fit into the place.
+        InfeasibleError: No sizes fit.
+        UnknownLayerError: No layer, or more than one, has the name.
+
+    Example:
+        >>> import keras, keras_nas as kn
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+        >>> model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(x))
+        >>> new = kn.replace(model, "conv", keras.layers.Conv2D(4, 5, padding="same"))
+        >>> tuple(new.get_layer("conv").kernel.shape)
+        (5, 5, 3, 4)
+
+    Source: ``KernelSizeMutation`` and ``ActivationFunctionMutation`` of
+    NaiveGAflux.jl; the larger kernel is the Net2Net-like one of Wei 2016, "Network
+    Morphism", ICML (arXiv 1603.01670).
+    """
+    return _edit(model).replace(name, layer, **keywords).build()
+
+
 def _edit(model: Any) -> Graph:
     return Graph.from_model(model)

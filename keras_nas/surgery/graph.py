@@ -12,6 +12,7 @@ from keras_nas.surgery.edits import (
     disconnect_vertices,
     insert_layers,
     remove_vertices,
+    replace_layer,
 )
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
@@ -123,6 +124,10 @@ class Graph(Structure):
         return disconnect_vertices(
             self, source, target, occurrence, tidy, align, options
         )
+
+    def replace(self, name: str, layer: Any, **keywords: Any) -> Graph:
+        """Returns the graph with another layer in a place. See `keras_nas.replace`."""
+        return replace_layer(self, name, layer, Options(**keywords))
 
 
 def as_requests(requests: Any, size: Any, axis: str | None) -> Mapping[Any, Any]:

@@ -3,10 +3,12 @@
 from keras_nas.surgery.edits.connection import connect_vertices, disconnect_vertices
 from keras_nas.surgery.edits.insertion import insert_layers
 from keras_nas.surgery.edits.removal import remove_vertices
+from keras_nas.surgery.edits.replacement import replace_layer
 
 __all__ = [
     "connect_vertices",
     "disconnect_vertices",
     "insert_layers",
     "remove_vertices",
+    "replace_layer",
 ]

@@ -153,11 +153,8 @@ def _fitted(
             f"but '{ref.vertex}' has {len(new.shape)}: {new.shape}.\n\nReshape or pool "
             f"it first. Received: source={ref.vertex!r}, target={vertex.name!r}"
         )
-    merge = Merge(draft.call(owner, vertex))
-    labelled = [*enumerate(spec.shape for spec in specs), ("added", new.shape)]
-    try:
-        merge.axes(labelled, vertex.outputs[0].shape)
-    except ValueError:
+    shapes = [*(spec.shape for spec in specs), new.shape]
+    if Merge().ties_unequal(draft.call(owner, vertex), shapes):
         return Seam(ref, specs[0], (owner, ref, vertex.name))
     return ref
 
@@ -218,7 +215,7 @@ def _check_grids(spec, found, channel: int, source: str, target: str) -> None:
 
 def _channel(draft: Draft, owner: str, ref: TensorRef) -> int:
     analysis = analyze(draft.old)
-    path = f"{owner}/{ref.vertex}" if owner else ref.vertex
+    path = draft.path(owner, ref.vertex)
     tensor = analysis.tensors.get(analysis.output_of(path))
     return -1 if tensor is None else tensor.channel
 
@@ -270,7 +267,7 @@ def _origins_of_one(draft: Draft, owner: str, vertex: Vertex, number: int):
     inputs = listed_inputs(vertex)
     if inputs is None:
         return {}
-    merge = Merge(draft.call(owner, vertex))
+    merge, call = Merge(), draft.call(owner, vertex)
     labelled = [(n, draft.spec(owner, leaf).shape) for n, leaf in enumerate(inputs)]
-    before = merge.axes(labelled, vertex.outputs[0].shape)
+    before = merge.axes(call, labelled, vertex.outputs[0].shape)
     return {} if before is None else merge.origins(before, merge.input_axes(number))

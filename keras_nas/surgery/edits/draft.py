@@ -167,10 +167,22 @@ class Draft:
             return ref
         return Seam(ref, spec, (owner, label))
 
+    def path(self, owner: str, name: str) -> str:
+        """Returns the path of a vertex's first call; that of a new one is as good."""
+        new = f"{owner}/{name}" if owner else name
+        return self._first_paths.get((owner, name), new)
+
+    def old_call(self, owner: str, vertex: Vertex) -> Call:
+        """Returns a vertex as it was before the edit, as a call."""
+        return self._call(owner, vertex, self.old.parts[vertex.part])
+
     def call(self, owner: str, vertex: Vertex) -> Call:
         """Returns a vertex as a call of the opened network, for what asks about one."""
         part = self._parts.get(vertex.part) or self.old.parts[vertex.part]
-        path = f"{owner}/{vertex.name}" if owner else vertex.name
+        return self._call(owner, vertex, part)
+
+    def _call(self, owner: str, vertex: Vertex, part: Part) -> Call:
+        path = self.path(owner, vertex.name)
         args, kwargs = vertex.args, vertex.kwargs
         home = (owner, vertex.name)
         return Call(path, vertex, part, args, kwargs, vertex.outputs, home)

@@ -46,8 +46,8 @@ def _readers(draft: Draft, site: Site, to: Any) -> list[str]:
     readers = draft.readers(site.owner, TensorRef(site.name))
     if to is None:
         return readers
-    names = [to] if isinstance(to, str) else list(to)
-    if not names:
+    names = [to] if isinstance(to, str) else to
+    if not isinstance(names, (list, tuple, set, frozenset)) or not names:
         raise InvalidRequestError(
             "No vertex is named that should read the new layer.\n\nName readers of "
             f"'{site.path}', or leave `to` out for all of them. Received: to={to!r}"

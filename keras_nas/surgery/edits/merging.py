@@ -60,10 +60,12 @@ def relist(
 
 
 def _origins(draft: Draft, owner: str, vertex: Vertex, old: Any, new: Vertex, inputs):
-    merge = Merge(draft.call(owner, vertex))
+    merge = Merge()
     shape = draft.spec(owner, TensorRef(vertex.name)).shape
-    before = merge.axes(list(enumerate(map(_shape_in(draft, owner), old))), shape)
+    call = draft.call(owner, vertex)
+    before = merge.axes(call, list(enumerate(map(_shape_in(draft, owner), old))), shape)
     after = merge.axes(
+        call,
         [(label, _shape_in(draft, owner)(leaf)) for label, leaf in inputs],
         new.outputs[0].shape,
     )

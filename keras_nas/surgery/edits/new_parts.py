@@ -16,8 +16,10 @@ from keras_nas.graph import (
     Vertex,
     create,
     names_kept,
+    spec_of,
     wrap_layer,
 )
+from keras_nas.rules import map_leaves
 from keras_nas.surgery.edits.draft import Draft
 
 
@@ -64,15 +66,18 @@ def put_layer(
     """
     spec = draft.spec(owner, leaf)
     name = draft.free_name(owner, layer.name)
-    made_for = _made_for(layer, spec)
+    made_for = shape_built_for(layer, spec)
     if made_for is None:
-        layer, made_for = _called(layer, spec), spec
+        layer, made_for = called_copy(layer, spec), spec
     put_parts(draft, owner, layer, name)
     key = _key(owner, name)
     argument = leaf if made_for == spec else Seam(leaf, made_for, (owner, name))
     vertex = Vertex(name, key, (argument,))
     try:
-        vertex = draft.with_outputs(owner, vertex)
+        if isinstance(layer, keras.Model):
+            vertex = replace(vertex, outputs=_outputs_of_model(layer, made_for))
+        else:
+            vertex = draft.with_outputs(owner, vertex)
     except Exception as error:
         raise _cannot_call(layer, made_for, error) from error
     if len(vertex.outputs) != 1:
@@ -83,6 +88,12 @@ def put_layer(
         )
     draft.put(owner, vertex, after=after)
     return TensorRef(name)
+
+
+def _outputs_of_model(model: Any, spec: TensorSpec) -> tuple[TensorSpec, ...]:
+    tensor = keras.KerasTensor(spec.shape, dtype=spec.dtype)
+    outputs = model.compute_output_spec(tensor)
+    return tuple(spec_of(output) for output in keras.tree.flatten(outputs))
 
 
 def put_parts(draft: Draft, owner: str, layer: Any, name: str) -> Part:
@@ -101,7 +112,7 @@ def _key(owner: str, name: str) -> str:
     return f"{owner}/{name}" if owner else name
 
 
-def _made_for(layer: Any, spec: TensorSpec) -> TensorSpec | None:
+def shape_built_for(layer: Any, spec: TensorSpec) -> TensorSpec | None:
     """Returns the shape that a layer with weights was built for; None if it has none."""
     if isinstance(layer, keras.Model):
         shapes = [tuple(x.shape) for x in layer.inputs] if layer.built else []
@@ -134,21 +145,32 @@ def _made_for(layer: Any, spec: TensorSpec) -> TensorSpec | None:
     )
 
 
-def _called(layer: Any, spec: TensorSpec) -> Any:
-    """Returns a layer with the same settings, built for a tensor."""
+def called_copy(layer: Any, specs: TensorSpec | list[TensorSpec]) -> Any:
+    """Returns a layer with the same settings, built for a tensor or a list of them.
+
+    Raises:
+        InvalidRequestError: It cannot be called on them.
+    """
     with names_kept():
         part = next(iter(wrap_layer(layer, layer.name).values()))
         try:
             new = create(part)
-            new(keras.Input(batch_shape=spec.shape, dtype=spec.dtype))
+            new(map_leaves(_input, specs))
         except Exception as error:
-            raise _cannot_call(layer, spec, error) from error
+            raise _cannot_call(layer, specs, error) from error
     return new
 
 
-def _cannot_call(layer: Any, spec: TensorSpec, error: Exception) -> InvalidRequestError:
+def _input(spec: TensorSpec) -> Any:
+    return keras.Input(batch_shape=spec.shape, dtype=spec.dtype)
+
+
+def _cannot_call(
+    layer: Any, specs: TensorSpec | list[TensorSpec], error: Exception
+) -> InvalidRequestError:
+    shapes = map_leaves(lambda spec: spec.shape, specs)
     return InvalidRequestError(
         f"'{layer.name}' ({type(layer).__name__}) cannot be called on a tensor of shape "
-        f"{spec.shape}: {error}\n\nGive a layer that takes it, or put it elsewhere. "
+        f"{shapes}: {error}\n\nGive a layer that takes it, or put it elsewhere. "
         f"Received: {layer!r}"
     )

@@ -25,23 +25,19 @@ Shape = tuple[int | None, ...]
 
 
 class Merge:
-    """The axes of a vertex's output as its inputs come and go.
+    """The axes of a merge's output as its inputs, or its kind, change."""
 
-    Args:
-        call: The vertex.
-    """
-
-    def __init__(self, call: Call):
-        self._call = call
+    def __init__(self):
         self._unifier = Unifier()
         self._tensors: dict[Hashable, AxisTensor] = {}
 
     def axes(
-        self, inputs: Sequence[tuple[Hashable, Shape]], outputs: Shape
+        self, call: Call, inputs: Sequence[tuple[Hashable, Shape]], outputs: Shape
     ) -> tuple[Expression, ...] | None:
         """Returns the axes of the first output; None if nobody can tell.
 
         Args:
+            call: The merge.
             inputs: A label for each input and its shape. What has the same label is the
                 same tensor in every question.
             outputs: Shape of the output.
@@ -49,7 +45,7 @@ class Merge:
         Raises:
             ValueError: Inputs do not fit together.
         """
-        part = self._call.part
+        part = call.part
         rule = find_rule(part.cls, is_operation=part.is_operation)
         if rule is None:
             return None
@@ -57,17 +53,25 @@ class Merge:
         rule_call = RuleCall(
             self._unifier,
             part.cls,
-            self._call.path,
+            call.path,
             part.config,
             {},
-            (tensors, *self._call.args[1:]),
-            dict(self._call.kwargs),
+            (tensors, *call.args[1:]),
+            dict(call.kwargs),
             [outputs],
         )
         try:
             return rule(rule_call).outputs[0].axes
         except Undescribed:
             return None
+
+    def ties_unequal(self, call: Call, shapes: Sequence[Shape]) -> bool:
+        """Whether a merge needs equal sizes where its inputs have different ones."""
+        try:
+            self.axes(call, list(enumerate(shapes)), shapes[0])
+        except ValueError:
+            return True
+        return False
 
     def origins(
         self, before: tuple[Expression, ...], after: tuple[Expression, ...]
@@ -109,7 +113,8 @@ def _old_positions(old: Expression, new: Expression) -> np.ndarray:
     for term in terms_of(new):
         known = starts.get(term) if isinstance(term, Atom) else None
         if known:
-            pieces.append(np.arange(term.size) + known.pop(0))
+            start = known.pop(0) if len(known) > 1 else known[0]
+            pieces.append(np.arange(term.size) + start)
         else:
             pieces.append(np.full(term.size, -1))
     return np.concatenate(pieces)

@@ -11,10 +11,8 @@ from keras_nas.rules import leaves, split_masks
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
 from keras_nas.surgery.edits.finishing import finish
 from keras_nas.surgery.edits.merging import listed_inputs, relist
-from keras_nas.surgery.edits.settling import Attempt
+from keras_nas.surgery.edits.settling import DIRECTIONS, Attempt
 from keras_nas.surgery.options import Options
-
-DIRECTIONS = ("grow", "shrink", "both")
 
 
 def remove_vertices(

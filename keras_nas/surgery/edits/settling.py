@@ -24,6 +24,8 @@ from keras_nas.surgery.options import Options
 from keras_nas.surgery.planning import keep_arrays, solve_job
 from keras_nas.surgery.system import Job
 
+DIRECTIONS = ("grow", "shrink", "both")
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -58,7 +58,7 @@ class _Spreading:
             for call in draft.flat.calls
             for number, spec in enumerate(call.outputs)
         }
-        self._old_paths = {call.path for call in draft.flat.calls}
+        self._old_calls = {call.path: call for call in draft.flat.calls}
         self._now: dict[TensorRef, TensorSpec] = {}
         self._changed: dict[tuple[str, str], Vertex] = {}
         self._moved = self._moved_tensors()
@@ -74,15 +74,16 @@ class _Spreading:
         return graph
 
     def _moved_tensors(self) -> dict[TensorRef, Origins]:
-        """The tensors of the opened network whose positions are others now."""
+        """The tensors of the old opened network whose positions are others now."""
         moved: dict[TensorRef, Origins] = {}
         if not self._draft.moved:
             return moved
-        for path, (owner, name) in self.flat.homes.items():
+        flat = self._draft.flat
+        for path, (owner, name) in flat.homes.items():
             for index in range(1 + max(r.index for _, r in self._draft.moved)):
                 origins = self._draft.moved.get((owner, TensorRef(name, index)))
                 if origins is not None:
-                    inner = self.flat.aliases.get(path)
+                    inner = flat.aliases.get(path)
                     ref = inner[index] if inner else TensorRef(path, index)
                     moved[ref] = origins
         return moved
@@ -90,7 +91,8 @@ class _Spreading:
     def _visit(self, call: Call) -> tuple[TensorSpec, ...]:
         """Returns the shapes of a call's outputs, leaving seams where they belong."""
         seams = [
-            self._seam_at(call, leaf) for leaf in tensors_in((call.args, call.kwargs))
+            self._seam_at(call, number, leaf)
+            for number, leaf in enumerate(tensors_in((call.args, call.kwargs)))
         ]
         if not any(seams):
             return call.outputs
@@ -109,16 +111,20 @@ class _Spreading:
             )
         return outputs
 
-    def _seam_at(self, call: Call, leaf: TensorRef | Seam) -> Seam | None:
+    def _seam_at(
+        self, call: Call, number: int, leaf: TensorRef | Seam
+    ) -> Seam | None:
         """Returns the seam between a tensor and its reader, None where none is needed."""
         if isinstance(leaf, Seam):
             seam = leaf
-        elif call.path in self._old_paths and leaf in self._before:
-            key = self._draft.flat.homes.get(leaf.vertex, leaf.vertex), leaf.index
-            origins = self._moved.get(leaf, {})
-            seam = Seam(leaf, self._before[leaf], key, origins)
         else:
-            return None
+            old = self._read_before(call, number)
+            if old is None:
+                old = leaf
+            if call.path not in self._old_calls or old not in self._before:
+                return None
+            key = self._draft.flat.homes.get(old.vertex, old.vertex), old.index
+            seam = Seam(leaf, self._before[old], key, self._moved.get(old, {}))
         arriving = self._now[seam.ref]
         if len(arriving.shape) != len(seam.spec.shape):
             raise InvalidRequestError(
@@ -130,6 +136,17 @@ class _Spreading:
         if arriving.shape == seam.spec.shape and not seam.origins:
             return None
         return seam
+
+    def _read_before(self, call: Call, number: int) -> TensorRef | None:
+        """Returns what a call read at a place in the old network.
+
+        That is another tensor where a nested model now gives another one. None for a
+        call whose own arguments were exchanged.
+        """
+        old = self._old_calls.get(call.path)
+        if old is None or old.vertex is not call.vertex:
+            return None
+        return list(tensors_in((old.args, old.kwargs)))[number]
 
     def _let_through(self, call: Call, seams: list) -> tuple[Call, list, Any]:
         """Lets other grids pass where the call takes them."""
