@@ -16,6 +16,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import layers
+from models import randomize
+from random_nets import KINDS, build
 
 import keras_nas as kn
 from keras_nas.graph import reads
@@ -44,6 +46,26 @@ class Record:
     unchanged: int = 0
     seconds: list = field(default_factory=list)
     error: float = 0.0
+
+
+def network(seed: int, blocks: int = 4) -> keras.Model:
+    """Returns a random network; in every third, a nested model is called twice."""
+    rng = random.Random(seed)
+    kinds = tuple((rng.choice(KINDS), rng.randint(1, 4)) for _ in range(blocks))
+    model = build((rng.randint(2, 4), kinds, rng.random() < 0.5))
+    return model if seed % 3 else _behind_a_nested_model(model)
+
+
+def _behind_a_nested_model(model: keras.Model) -> keras.Model:
+    inside = keras.Input((3, 3, 2), name="inside")
+    x = layers.Conv2D(3, 3, padding="same", name="first")(inside)
+    x = layers.Add(name="twins")([x, layers.Conv2D(3, 1, name="second")(x)])
+    nested = keras.Model(inside, x, name="nested")
+    source = keras.Input((3, 3, 2), name="source")
+    other = layers.Conv2D(2, 1, name="other")(source)
+    both = layers.Add(name="both")([nested(source), nested(other)])
+    x = layers.Conv2D(2, 1, activation="tanh", name="bridge")(both)
+    return randomize(keras.Model(source, model(x)))
 
 
 def chain_of_edits(
@@ -151,11 +173,7 @@ def _names(graph: kn.Graph, *, inputs: bool = False) -> list[str]:
 
 def _resize(graph, rng):
     name, size = rng.choice(_names(graph)), rng.randint(1, LARGEST_WIDTH)
-    return f"resize({name!r}, near({size}))", lambda: _capped(graph, name, size), False
-
-
-def _capped(graph, name, size):
-    return graph.resize(name, kn.near(size))
+    return f"resize({name!r}, near({size}))", lambda: graph.resize(name, kn.near(size)), False
 
 
 def _remove(graph, rng):
@@ -220,6 +238,33 @@ def _disconnect(graph, rng):
     return text, lambda: graph.disconnect(source, target, tidy=tidy), False
 
 
+def _replace(graph, rng):
+    """A larger kernel in place of a smaller one, which keeps the function."""
+    convolutions = [name for name in _names(graph) if _has_same_window(graph, name)]
+    if not convolutions:
+        return _resize(graph, rng)
+    name = rng.choice(convolutions)
+    owner, vertex = _find(graph, name)
+    config = graph.parts[vertex.part].config
+    size = config["kernel_size"][0] + rng.randint(0, 2)
+    layer = layers.Conv2D(
+        config["filters"], size, padding="same", activation=config["activation"]
+    )
+    return f"replace({name!r}, kernel {size})", lambda: graph.replace(name, layer), True
+
+
+def _has_same_window(graph, path) -> bool:
+    _, vertex = _find(graph, path)
+    part = graph.parts[vertex.part]
+    return (
+        issubclass(part.cls, layers.Conv2D)
+        and part.config["padding"] == "same"
+        and part.config["groups"] == 1
+        and part.config["kernel_size"][0] < 5
+        and isinstance(part.config["activation"], str)
+    )
+
+
 _KINDS = {
     "resize": _resize,
     "remove": _remove,
@@ -228,6 +273,7 @@ _KINDS = {
     "insert identity": _insert_identity,
     "connect": _connect,
     "disconnect": _disconnect,
+    "replace": _replace,
 }
 
 

@@ -29,7 +29,8 @@ def remove_vertices(
 
 def read_align(align: Any) -> list[Attempt]:
     """Returns the attempts that a user lists: ways to make sizes equal, in order."""
-    directions = (align,) if isinstance(align, str) else tuple(align or ())
+    listed = (align,) if isinstance(align, str) else align
+    directions = tuple(listed) if isinstance(listed, (list, tuple)) else ()
     if not directions or any(way not in DIRECTIONS for way in directions):
         raise InvalidRequestError(
             "Sizes can be aligned by 'grow', 'shrink' or 'both'.\n\nGive one of them, "
