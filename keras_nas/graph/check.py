@@ -85,7 +85,8 @@ def shape_problem(
     rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
     if rule is None:
         return None
-    rule_call = _rule_call(graph, call, arriving, outputs)
+    fixed = [AxisTensor(tuple(map(Fixed, spec.shape))) for spec in arriving]
+    rule_call = rule_call_on(graph, call, Unifier(), fixed, outputs)
     try:
         relation = rule(rule_call)
     except Undescribed:
@@ -95,36 +96,44 @@ def shape_problem(
     return _weight_problem(call, relation) or _output_problem(relation, outputs)
 
 
-def _rule_call(
+def rule_call_on(
     graph: Graph,
     call: Call,
-    arriving: Sequence[TensorSpec],
+    unifier: Unifier,
+    tensors: Sequence[AxisTensor],
     outputs: Sequence[TensorSpec],
 ) -> RuleCall:
-    waiting = iter(arriving)
+    """Returns what a rule sees of a call on tensors that are made up.
 
-    def numbers(leaf: Any) -> Any:
+    Args:
+        graph: The graph of the call.
+        call: The call.
+        unifier: That of the tensors.
+        tensors: What stands for each tensor among the arguments, in flat order.
+        outputs: Spec of each output.
+    """
+    waiting = iter(tensors)
+
+    def with_axes(leaf: Any) -> Any:
         if isinstance(leaf, (TensorRef, Seam)):
-            return _fixed(next(waiting).shape)
+            return next(waiting)
         if isinstance(leaf, VariableRef):
             leaf = graph.parts[leaf.part].weights[leaf.index]
-        return _fixed(leaf.shape) if isinstance(leaf, Weight) else leaf
+        if isinstance(leaf, Weight):
+            return AxisTensor(tuple(map(Fixed, leaf.shape)))
+        return leaf
 
     return RuleCall(
-        Unifier(),
+        unifier,
         call.part.cls,
         call.path,
         call.part.config,
         {weight.name: weight.shape for weight in call.part.weights},
-        map_leaves(numbers, tuple(call.args)),
-        map_leaves(numbers, dict(call.kwargs)),
+        map_leaves(with_axes, tuple(call.args)),
+        map_leaves(with_axes, dict(call.kwargs)),
         [spec.shape for spec in outputs],
         None if call.part.is_operation else call.part.template,
     )
-
-
-def _fixed(shape: Sequence[int | None]) -> AxisTensor:
-    return AxisTensor(tuple(Fixed(size) for size in shape))
 
 
 def _weight_problem(call: Call, relation: Relation) -> str | None:

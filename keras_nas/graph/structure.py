@@ -131,7 +131,7 @@ class Part:
         return self.config is not self.original_config
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vertex:
     """One call of a part.
 

@@ -14,6 +14,13 @@ from keras_nas.surgery.system import Job
 def describe_seams(job: Job) -> str:
     """Returns the message of an `InfeasibleError` of an edit."""
     analysis, options = job.analysis, job.options
+    if not analysis.joints:
+        return (
+            "The edit changes no size, but the sizes of the model do not keep the "
+            "restrictions, and cannot.\n\nWiden them. Received: "
+            f"bounds={options.bounds!r}, multiple_of={options.multiple_of!r}, "
+            f"locked={options.locked!r}"
+        )
     sentences = []
     for joint in analysis.joints:
         for _, arriving, expected in joint.pairs():

@@ -40,7 +40,7 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
 
     rewired = drop_unused(draft.graph())
     graph = spread(rewired, draft)
-    if _has_seams(graph):
+    if _has_seams(graph) or _restricts_sizes(options):
         analysis = analyze(graph)
         if _has_other_grids(analysis):
             graph = spread(rewired, draft, analysis)
@@ -83,6 +83,11 @@ def _has_seams(graph: Graph) -> bool:
         for call in flatten(graph).calls
         for leaf in tensors_in((call.args, call.kwargs))
     )
+
+
+def _restricts_sizes(options: Options) -> bool:
+    """Whether sizes have to be looked at even where the edit changes none."""
+    return bool(options.locked or options.bounds or options.multiple_of)
 
 
 def _has_other_grids(analysis: Analysis) -> bool:

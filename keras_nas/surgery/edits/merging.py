@@ -9,7 +9,7 @@ from typing import Any
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Seam, TensorRef, Vertex
 from keras_nas.surgery.edits.draft import Draft
-from keras_nas.surgery.edits.positions import Merge
+from keras_nas.surgery.edits.positions import Merge, joined_axis
 
 Leaf = TensorRef | Seam
 
@@ -36,7 +36,8 @@ def relist(
         owner: The body.
         vertex: A vertex with `listed_inputs`.
         inputs: A label for each new input, and the input. The labels of the old inputs
-            are their numbers in the list.
+            are their numbers in the list; pieces of an old one have its number and
+            another.
 
     Raises:
         InvalidRequestError: It does not take these inputs.
@@ -63,6 +64,14 @@ def _origins(draft: Draft, owner: str, vertex: Vertex, old: Any, new: Vertex, in
     merge = Merge()
     shape = draft.spec(owner, TensorRef(vertex.name)).shape
     call = draft.call(owner, vertex)
+    pieces: dict[int, list] = {}
+    for label, leaf in inputs:
+        if isinstance(label, tuple):
+            pieces.setdefault(label[0], []).append((label, _shape_in(draft, owner)(leaf)))
+    for number, found in pieces.items():
+        whole = _shape_in(draft, owner)(old[number])
+        if joined_axis([piece for _, piece in found], whole) is not None:
+            merge.compose(number, found, whole)
     before = merge.axes(call, list(enumerate(map(_shape_in(draft, owner), old))), shape)
     after = merge.axes(
         call,

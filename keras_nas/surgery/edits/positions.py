@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from keras_nas.axes import Atom, Expression, Fixed, Unifier, terms_of
+from keras_nas.axes import Atom, Expression, Fixed, Unifier, terms_of, total
 from keras_nas.graph import Call
 from keras_nas.rules import (
     AxisTensor,
@@ -84,6 +84,16 @@ class Merge:
                 origins[number] = _old_positions(old, new)
         return origins
 
+    def compose(
+        self, label: Hashable, pieces: Sequence[tuple[Hashable, Shape]], shape: Shape
+    ) -> None:
+        """Says that an input consists of others, one after the other."""
+        number = joined_axis([piece for _, piece in pieces], shape)
+        tensors = [self._tensor(*piece) for piece in pieces]
+        axes = list(tensors[0].axes)
+        axes[number] = total(tensor.axes[number] for tensor in tensors)
+        self._tensors[label] = AxisTensor(tuple(axes))
+
     def input_axes(self, label: Hashable) -> tuple[Expression, ...]:
         """Returns the axes of an input that was asked about before."""
         return self._tensors[label].axes
@@ -99,6 +109,21 @@ class Merge:
                 )
             )
         return self._tensors[label]
+
+
+def joined_axis(pieces: Sequence[Shape], whole: Shape) -> int | None:
+    """Returns the axis along which tensors side by side have a shape, or None."""
+    if any(len(piece) != len(whole) for piece in pieces) or len(pieces) < 2:
+        return None
+    found = []
+    for number, size in enumerate(whole):
+        sizes = [piece[number] for piece in pieces]
+        if set(sizes) == {size}:
+            continue
+        if None in (*sizes, size) or sum(sizes) != size:
+            return None
+        found.append(number)
+    return found[0] if len(found) == 1 else None
 
 
 def _old_positions(old: Expression, new: Expression) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
@@ -11,6 +12,7 @@ from keras_nas.rules import leaves, split_masks
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
 from keras_nas.surgery.edits.finishing import finish
 from keras_nas.surgery.edits.merging import listed_inputs, relist
+from keras_nas.surgery.edits.positions import Merge, joined_axis
 from keras_nas.surgery.edits.settling import DIRECTIONS, Attempt
 from keras_nas.surgery.options import Options
 
@@ -23,8 +25,13 @@ def remove_vertices(
     sites = _sites(draft, names)
     owner = same_owner(sites, "The vertices to remove")
     removal = _Removal(draft, owner, [site.name for site in sites], connect)
+    attempts = read_align(align)
     removal.run()
-    return finish(draft, options, read_align(align))
+    if draft.moved:
+        # Readers of a merge that has other inputs keep the neurons that they knew.
+        exact = [replace(attempt, by_origin=True) for attempt in attempts]
+        attempts = [*exact, Attempt(by_origin=True), *attempts]
+    return finish(draft, options, attempts)
 
 
 def read_align(align: Any) -> list[Attempt]:
@@ -87,6 +94,7 @@ class _Removal:
                 self._draft.lead(self._owner, ref, lambda _, to=leaf: to, [vertex.name])
             return
         new: list[tuple[Any, Any]] = []
+        gone_at: dict[Any, TensorRef] = {}
         for number, leaf in enumerate(inputs):
             if leaf.vertex not in self._names:
                 new.append((number, leaf))
@@ -96,13 +104,50 @@ class _Removal:
                 # Its place in the merge keeps its width until the sizes are settled.
                 new.append((number, self._leaf(sources[0], leaf)))
             else:
-                new.extend(((number, ref), ref) for ref in sources)
+                several = self._several(number, leaf, sources)
+                gone_at.update((label, leaf) for label, _ in several)
+                new.extend(several)
         if not new:
             raise InvalidRequestError(
                 f"'{vertex.name}' would be left without inputs.\n\nRemove it as well. "
                 f"Received: {sorted(self._names)!r}"
             )
+        if gone_at and self._are_tied(vertex, new):
+            new = [
+                (label, self._across(leaf, gone_at.get(label))) for label, leaf in new
+            ]
         relist(self._draft, self._owner, vertex, new)
+
+    def _several(
+        self, number: int, gone: TensorRef, sources: list[TensorRef]
+    ) -> list[tuple[Any, Any]]:
+        """Returns labels and inputs of a merge, several in the place of one.
+
+        Either they are the pieces of that one, or the first of them takes its place.
+        """
+        pieces = [((number, place), ref) for place, ref in enumerate(sources)]
+        spec = self._draft.spec(self._owner, gone)
+        shapes = [self._draft.spec(self._owner, ref).shape for ref in sources]
+        if pieces and joined_axis(shapes, spec.shape) is None:
+            pieces[0] = (number, self._leaf(sources[0], gone))
+        return pieces
+
+    def _across(self, leaf: TensorRef | Seam, gone: TensorRef | None) -> Any:
+        """Returns an input across a seam if it comes in place of a removed one."""
+        if gone is None or isinstance(leaf, Seam):
+            return leaf
+        return self._leaf(leaf, gone)
+
+    def _are_tied(self, vertex: Vertex, inputs: list[tuple[Any, Any]]) -> bool:
+        """Whether a merge needs equal sizes where it would get different ones."""
+        call = self._draft.call(self._owner, vertex)
+        shapes = [
+            leaf.spec.shape
+            if isinstance(leaf, Seam)
+            else self._draft.spec(self._owner, leaf).shape
+            for _, leaf in inputs
+        ]
+        return Merge().ties_unequal(call, shapes)
 
     def _leaf(self, source: TensorRef, gone: TensorRef) -> TensorRef | Seam:
         spec = self._draft.spec(self._owner, gone)
@@ -125,6 +170,7 @@ class _Removal:
         return self._only(f"'{vertex.name}'", self._sources(ref))
 
     def _only(self, reader: str, sources: list[TensorRef]) -> TensorRef:
+        sources = list(dict.fromkeys(sources))
         if len(sources) == 1:
             return sources[0]
         listed = " and ".join(f"'{ref.vertex}'" for ref in sources)
@@ -136,15 +182,15 @@ class _Removal:
 
     def _sources(self, ref: TensorRef) -> list[TensorRef]:
         """Returns what comes in place of a tensor of a removed vertex, in order."""
-        found: dict[TensorRef, None] = {}
+        found: list[TensorRef] = []
         pending = [ref]
         while pending:
             ref = pending.pop()
             if ref.vertex in self._names:
                 pending.extend(reversed(self._bypass(ref)))
             else:
-                found[ref] = None
-        return list(found)
+                found.append(ref)
+        return found
 
     def _bypass(self, ref: TensorRef) -> list[TensorRef]:
         """Returns what a removed vertex reads in place of one of its outputs."""
@@ -155,6 +201,9 @@ class _Removal:
         else:
             data = [vertex.args, dict(vertex.kwargs)]
         inputs = [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
+        if listed_inputs(vertex) is None:
+            # Attention to itself reads one tensor, however often it is named.
+            inputs = list(dict.fromkeys(inputs))
         if len(vertex.outputs) == 1 or not inputs:
             return inputs
         if len(inputs) == len(vertex.outputs):
