@@ -33,6 +33,14 @@ def _residual() -> keras.Model:
     return keras.Model(inputs, after(x))
 
 
+def _network() -> keras.Model:
+    """A model with a residual, an operation and a width of its own."""
+    inputs = keras.Input((4, 4, 6))
+    x = layers.Conv2D(4, 2, padding="same", name="first")(inputs)
+    x = layers.Add()([x, layers.Conv2D(4, 1, name="second")(x)]) * 0.5
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
 def _all_outputs(layer: layers.Layer, shape=STEPS, *, states=None) -> keras.Model:
     """A model with every output of a layer among its own."""
     inputs = keras.Input(shape)
@@ -218,6 +226,7 @@ _add_layers(
         "conv": lambda: layers.TimeDistributed(layers.Conv2D(4, 2, groups=2)),
         "pooling": lambda: layers.TimeDistributed(layers.GlobalAveragePooling2D()),
         "flatten": lambda: layers.TimeDistributed(layers.Flatten()),
+        "network": lambda: layers.TimeDistributed(_network()),
     },
 )
 add(

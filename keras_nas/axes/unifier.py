@@ -46,7 +46,8 @@ from keras_nas.axes.expressions import (
 )
 
 _OFF_ROW = "a boundary falls inside one of its rows"
-_NO_COMMON_FACTOR = "it is factored in two ways that have no common factor"
+_SINGLE_ROW = "joining or splitting it one by one"
+_NO_COMMON_FACTOR = "two factorings of it that have no common factor"
 
 
 class Unifier:
@@ -168,7 +169,7 @@ class Unifier:
             others = list(right.parts)
             others.remove(left)
             for factor in others:
-                self.freeze(factor, reason or "it is added to its own input")
+                self.freeze(factor, reason or "its addition to its own input")
             return
         self._bindings[left] = right
         if not left.is_filler:
@@ -266,6 +267,10 @@ class Unifier:
         row, offset = divmod(position, tail.size)
         if offset == 0:
             first, second = self._cut(head, row)
+            # Growing a single row would repeat it, and multiply two sizes for that.
+            for part in (first, second):
+                if part.size == 1:
+                    self.freeze(part, _SINGLE_ROW)
             return product((first, tail)), product((second, tail))
         # The cut falls inside a row, so that row must stay: freeze it, and cut the
         # tail, which every other row shares.

@@ -1,6 +1,6 @@
 """Keras models as immutable graphs, and back."""
 
-from keras_nas.graph.analysis import Analysis, analyze
+from keras_nas.graph.analysis import Analysis, analyze, analyze_region
 from keras_nas.graph.build import build
 from keras_nas.graph.check import check_graph, shape_problem
 from keras_nas.graph.copying import create
@@ -46,6 +46,7 @@ __all__ = [
     "Vertex",
     "Weight",
     "analyze",
+    "analyze_region",
     "build",
     "check_graph",
     "create",

@@ -1,25 +1,29 @@
 """One pass over a graph that finds how all of its axes hang together.
 
 Every call asks the rule of its class how the axes of its inputs, outputs, weights and
-settings are tied. Calls of one shared layer, and the same place inside a nested model
-that is called twice, have one set of weights and settings, so those are tied as well;
-and so are the two roles of a variable that two layers share, or that an operation
-uses directly. What has no rule is frozen, and the reason kept.
+settings are tied, and `Sharing` ties what several calls have in common. What has no
+rule is learned from what it does, or frozen, and the reason kept.
 
 The pass is linear in the number of calls, whatever the graph, and ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from keras_nas.axes import Expression, Fixed, Unifier
+from keras_nas.graph import keras_private
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.learning import learn
+from keras_nas.graph.inference import refs_in
+from keras_nas.graph.learned import Inside, Known
+from keras_nas.graph.learning import learn_activation, learn_inner, learn_layer
+from keras_nas.graph.network import describe_network
+from keras_nas.graph.region import region_of
 from keras_nas.graph.seams import Joint, Seams
+from keras_nas.graph.sharing import Sharing
 from keras_nas.graph.structure import (
     Graph,
     Part,
@@ -31,11 +35,9 @@ from keras_nas.graph.structure import (
 from keras_nas.graph.weight import Weight
 from keras_nas.rules import (
     AxisTensor,
-    Computed,
+    Mixed,
     Relation,
     RuleCall,
-    SizeOf,
-    Sliced,
     Undescribed,
     WeightAxes,
     find_rule,
@@ -47,6 +49,7 @@ from keras_nas.rules import (
 
 # Random layers count their draws in a variable that has no neurons.
 _SEED_STATE = "seed_generator_state"
+_AROUND = "the rest of the network, which the change does not reach"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +82,10 @@ class Analysis:
     # By identity, with the axis itself, so that no other can take its place.
     _resolved: dict[int, tuple[Expression, Expression]] = field(default_factory=dict)
 
-    @cached_property
-    def specs(self) -> dict[TensorRef, TensorSpec]:
+    @property
+    def specs(self) -> Mapping[TensorRef, TensorSpec]:
         """Shape and dtype of every tensor."""
-        return {
-            TensorRef(call.path, number): spec
-            for call in self.flat.calls
-            for number, spec in enumerate(call.outputs)
-        }
+        return self.flat.specs
 
     @property
     def joints(self) -> tuple[Joint, ...]:
@@ -130,137 +129,187 @@ class Analysis:
 
 def analyze(graph: Graph) -> Analysis:
     """Finds the axes of a graph. Touches no weights and changes nothing."""
-    unifier = Unifier()
-    analysis = Analysis(flatten(graph), unifier, seams=Seams(unifier))
-    used_directly: dict[int, AxisTensor] = {}
-    for call in analysis.flat.calls:
-        relation = _relation(analysis, graph, call, used_directly)
-        analysis.relations[call.path] = relation
-        for number, tensor in enumerate(relation.outputs):
-            analysis.tensors[TensorRef(call.path, number)] = tensor
-        _share(analysis, call, relation)
-    for weight, tensor in used_directly.items():
-        _tie_use(analysis, analysis.variables.get(weight), tensor)
-    return analysis
+    return _Pass(graph, flatten(graph), Unifier(), {}).analysis({})
 
 
-def _relation(
-    analysis: Analysis,
-    graph: Graph,
-    call: Call,
-    used_directly: dict[int, AxisTensor],
-    within: str = "",
-) -> Relation:
-    """Asks the rule of a call; freezes what the call touches if it has none.
+def analyze_region(graph: Graph, start: Iterable[tuple[TensorRef, int]]) -> Analysis:
+    """Finds the axes that a change of some can reach; all others count as fixed.
 
-    Reasons name a call inside a learned layer by its path ``within`` that layer.
+    Args:
+        graph: The graph.
+        start: Tensors, each with the number of an axis whose size may have to change.
     """
-    rule_call = _rule_call(analysis, graph, call, used_directly)
-    rule_call.name = within + rule_call.name
-    rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
-    try:
-        if rule is None:
-            why = why_frozen(call.part.cls, is_operation=call.part.is_operation)
-            if why is not None:
-                raise Undescribed(why)
-            relation = _learned(analysis, call, rule_call)
-        else:
-            relation = rule(rule_call)
-        rule_call.tie_masks()
-        _check_weights(call.part, relation)
-    except Undescribed as error:
-        kind = call.part.cls.__name__
-        reason = f"'{rule_call.name}' ({kind}), which is not understood ({error})"
-        analysis.frozen[call.path] = str(error)
-        return _frozen(rule_call, reason)
-    return relation
+    flat = flatten(graph)
+    region = replace(flat, calls=tuple(region_of(graph, start)))
+    inside = {call.path for call in region.calls}
+    around = {
+        ref: AxisTensor(tuple(Fixed(size, _AROUND) for size in flat.specs[ref].shape))
+        for call in region.calls
+        for ref in refs_in((call.args, call.kwargs))
+        if ref.vertex not in inside
+    }
+    return _Pass(graph, region, Unifier(), {}).analysis({}, around)
 
 
-def _learned(analysis: Analysis, call: Call, rule_call: RuleCall) -> Relation:
-    """Learns the relation of a call without rule from what its layer does."""
+class _Pass:
+    """One pass over the calls of a graph.
 
-    def describe(
-        inner_graph: Graph, tensors: list[AxisTensor]
-    ) -> tuple[list[AxisTensor], list[Relation]]:
-        inner = Analysis(flatten(inner_graph), analysis.unifier)
-        arriving = dict(zip(inner.flat.inputs, tensors, strict=True))
-        used_directly: dict[int, AxisTensor] = {}
-        for step in inner.flat.calls:
-            ref = TensorRef(step.path)
+    Args:
+        graph: The graph.
+        flat: Its calls, or those to look at.
+        unifier: Knows what every axis turned out to be.
+        known: What was learned before. Added to.
+        within: Path of the layer that the graph is the inside of.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        flat: FlatGraph,
+        unifier: Unifier,
+        known: Known,
+        within: str = "",
+    ):
+        self._graph = graph
+        self._known = known
+        self._within = within
+        self._sharing = Sharing(unifier)
+        self._seams = Seams(unifier)
+        self._analysis = Analysis(
+            flat,
+            unifier,
+            seams=self._seams,
+            parts=self._sharing.parts,
+            homes=self._sharing.homes,
+            variables=self._sharing.variables,
+        )
+
+    def analysis(
+        self,
+        arriving: Mapping[TensorRef, AxisTensor],
+        around: Mapping[TensorRef, AxisTensor] = MappingProxyType({}),
+    ) -> Analysis:
+        """Goes over all calls.
+
+        Args:
+            arriving: Axes of inputs that are known from outside.
+            around: Axes of tensors that come from calls that are not looked at.
+        """
+        analysis = self._analysis
+        analysis.tensors.update(around)
+        for call in analysis.flat.calls:
+            ref = TensorRef(call.path)
             if ref in arriving:
                 relation = Relation(outputs=(arriving[ref],))
             else:
-                relation = _relation(
-                    inner, inner_graph, step, used_directly, f"{rule_call.name}/"
-                )
-            inner.relations[step.path] = relation
+                relation = self._relation(call)
+            analysis.relations[call.path] = relation
             for number, tensor in enumerate(relation.outputs):
-                inner.tensors[TensorRef(step.path, number)] = tensor
-        if used_directly:
-            raise Undescribed("its call reads a variable that belongs to no layer")
-        outputs = [inner.tensors[ref] for ref in inner.flat.outputs]
-        return outputs, list(inner.relations.values())
+                analysis.tensors[TensorRef(call.path, number)] = tensor
+            self._sharing.add(call, relation)
+        self._sharing.finish()
+        return analysis
 
-    specs = [analysis.specs[ref] for ref in _data_refs(call)]
-    return learn(call, rule_call, specs, describe)
+    def _relation(self, call: Call) -> Relation:
+        """Asks the rule of a call; freezes what the call touches if it has none."""
+        rule_call = self._rule_call(call)
+        rule = find_rule(call.part.cls, is_operation=call.part.is_operation)
+        try:
+            if rule is None:
+                why = why_frozen(call.part.cls, is_operation=call.part.is_operation)
+                if why is not None:
+                    raise Undescribed(why)
+                relation = self._learned(call, rule_call)
+            else:
+                relation = rule(rule_call)
+            rule_call.tie_masks()
+            _check_weights(call.part, relation)
+        except Undescribed as error:
+            kind = call.part.cls.__name__
+            reason = f"'{rule_call.name}' ({kind}), which is not understood ({error})"
+            self._analysis.frozen[call.path] = str(error)
+            return _frozen(rule_call, reason)
+        return relation
 
+    def _rule_call(self, call: Call) -> RuleCall:
+        def with_axes(leaf: Any) -> Any:
+            if isinstance(leaf, TensorRef):
+                return self._analysis.tensors[leaf]
+            if isinstance(leaf, Seam):
+                arriving = self._analysis.tensors[leaf.ref]
+                return self._seams.cross(leaf, arriving, call.path)
+            if isinstance(leaf, VariableRef):
+                leaf = self._graph.parts[leaf.part].weights[leaf.index]
+            if isinstance(leaf, Weight):
+                return self._sharing.use(leaf)
+            return leaf
 
-def _data_refs(call: Call) -> list[TensorRef]:
-    """Returns the tensors of a call, without masks, in the order of a `RuleCall`."""
-    data, _ = split_masks(call.part.cls, call.args, call.kwargs)
-    return [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
+        def learn(rule_call: RuleCall, key: str, output: AxisTensor) -> Mixed:
+            inside = self._inside(f"{rule_call.name}/{key}")
+            return learn_activation(call, rule_call, key, output, inside, self._known)
 
+        def learn_inside(rule_call: RuleCall) -> Relation:
+            inside = self._inside(rule_call.name)
+            if issubclass(rule_call.cls, keras_private.Functional):
+                return describe_network(rule_call, inside, call.part.custom_objects)
+            return learn_inner(call, rule_call, inside, self._known)
 
-def _rule_call(
-    analysis: Analysis, graph: Graph, call: Call, used_directly: dict[int, AxisTensor]
-) -> RuleCall:
-    def with_axes(leaf: Any) -> Any:
-        if isinstance(leaf, TensorRef):
-            return analysis.tensors[leaf]
-        if isinstance(leaf, Seam):
-            arriving = analysis.tensors[leaf.ref]
-            return analysis.seams.cross(leaf, arriving, call.path)
-        if isinstance(leaf, VariableRef):
-            leaf = graph.parts[leaf.part].weights[leaf.index]
-        if isinstance(leaf, Weight):
-            if id(leaf) not in used_directly:
-                used_directly[id(leaf)] = _fresh_axes(analysis.unifier, leaf)
-            return used_directly[id(leaf)]
-        return leaf
+        return RuleCall(
+            self._analysis.unifier,
+            call.part.cls,
+            self._within + call.path,
+            call.part.config,
+            {name: weight.shape for name, weight in call.part.named_weights},
+            map_leaves(with_axes, tuple(call.args)),
+            map_leaves(with_axes, dict(call.kwargs)),
+            [spec.shape for spec in call.outputs],
+            None if call.part.is_operation else call.part.template,
+            learn,
+            learn_inside,
+        )
 
-    return RuleCall(
-        analysis.unifier,
-        call.part.cls,
-        call.path,
-        call.part.config,
-        {weight.name: weight.shape for weight in call.part.weights},
-        map_leaves(with_axes, tuple(call.args)),
-        map_leaves(with_axes, dict(call.kwargs)),
-        [spec.shape for spec in call.outputs],
-        None if call.part.is_operation else call.part.template,
-    )
+    def _learned(self, call: Call, rule_call: RuleCall) -> Relation:
+        """Learns the relation of a call without rule from what its layer does."""
+        data, _ = split_masks(call.part.cls, call.args, call.kwargs)
+        specs = [
+            leaf.spec if isinstance(leaf, Seam) else self._analysis.specs[leaf]
+            for leaf in leaves(data)
+            if isinstance(leaf, (TensorRef, Seam))
+        ]
+        inside = self._inside(rule_call.name)
+        return learn_layer(call, rule_call, specs, inside, self._known)
+
+    def _inside(self, name: str) -> Inside:
+        """Returns what runs the rules of all that is inside a layer of this name."""
+
+        def inside(graph: Graph, tensors: list[AxisTensor]) -> Analysis:
+            flat, unifier = flatten(graph), self._analysis.unifier
+            inner = _Pass(graph, flat, unifier, self._known, f"{name}/")
+            return inner.analysis(dict(zip(flat.inputs, tensors, strict=True)))
+
+        return inside
 
 
 def _check_weights(part: Part, relation: Relation) -> None:
     """Makes sure that a rule describes all weights, and as they are."""
-    for weight in part.weights:
-        axes = relation.weights.get(weight.name)
+    for name, weight in part.named_weights:
+        axes = relation.weights.get(name)
         if axes is None:
-            if weight.name.endswith(_SEED_STATE):
+            if name.endswith(_SEED_STATE):
                 continue
             raise Undescribed(
-                f"its rule does not describe the weight '{weight.name}' of shape "
+                f"its rule does not describe the weight '{name}' of shape "
                 f"{weight.shape}"
             )
         if axes.shape != tuple(weight.shape):
             raise Undescribed(
-                f"its rule gives the weight '{weight.name}' the shape {axes.shape}, "
+                f"its rule gives the weight '{name}' the shape {axes.shape}, "
                 f"but it has {weight.shape}"
             )
 
 
 def _frozen(call: RuleCall, reason: str) -> Relation:
-    """Freezes every axis that goes into a call, and all that come out."""
+    """Freezes every axis that goes into a call, and all that it has or gives."""
     for tensor in (*call.tensors, *call.masks):
         for axis in tensor.axes:
             call.freeze(axis, reason)
@@ -268,82 +317,9 @@ def _frozen(call: RuleCall, reason: str) -> Relation:
         outputs=tuple(
             call.frozen_output(number, reason)
             for number in range(len(call.output_shapes))
-        )
+        ),
+        weights={
+            name: WeightAxes((tuple(call.fixed(size, reason) for size in shape),))
+            for name, shape in call.weights.items()
+        },
     )
-
-
-def _share(analysis: Analysis, call: Call, relation: Relation) -> None:
-    """Ties a call to earlier calls with the same weights, settings or arguments."""
-    _share_variables(analysis, call, relation)
-    first = analysis.parts.setdefault(call.part.key, relation)
-    if first is not relation:
-        _tie(
-            analysis.unifier,
-            _leaf_axes(first.config),
-            _leaf_axes(relation.config),
-            call.path,
-        )
-    first = analysis.homes.setdefault(call.home, relation)
-    if first is not relation:
-        _tie(
-            analysis.unifier,
-            _leaf_axes(first.arguments),
-            _leaf_axes(relation.arguments),
-            call.path,
-        )
-
-
-def _fresh_axes(unifier: Unifier, weight: Weight) -> AxisTensor:
-    """Axes of a variable that an operation uses; tied to its owner's at the end."""
-    axes = (Fixed(1) if n == 1 else unifier.atom(n, weight.name) for n in weight.shape)
-    return AxisTensor(tuple(axes))
-
-
-def _tie_use(analysis: Analysis, owner: WeightAxes | None, tensor: AxisTensor) -> None:
-    """Ties a variable that is used directly to the axes that its layer gives it."""
-    reason = "it is an axis of a variable that an operation uses directly"
-    if owner is not None and len(owner.blocks) == 1:
-        for axis, used in zip(owner.blocks[0], tensor.axes, strict=True):
-            analysis.unifier.unify(axis, used, reason)
-        return
-    for axis in (*tensor.axes, *(owner.all_axes if owner is not None else ())):
-        analysis.unifier.freeze(axis, reason)
-
-
-def _share_variables(analysis: Analysis, call: Call, relation: Relation) -> None:
-    """Ties the axes that several layers give to one variable."""
-    for weight in call.part.weights:
-        axes = relation.weights.get(weight.name)
-        if axes is None:
-            continue
-        first = analysis.variables.setdefault(id(weight), axes)
-        if first is not axes:
-            if len(first.blocks) == len(axes.blocks):
-                _tie(analysis.unifier, first.all_axes, axes.all_axes, call.path)
-            else:
-                for axis in (*first.all_axes, *axes.all_axes):
-                    analysis.unifier.freeze(axis, f"'{call.path}' shares a weight")
-
-
-def _tie(unifier: Unifier, left, right, path: str) -> None:
-    """Makes two lists of axes equal; axes that do not pair up are frozen."""
-    if len(left) != len(right):
-        for axis in (*left, *right):
-            unifier.freeze(axis, f"'{path}' is called on different shapes")
-        return
-    for a, b in zip(left, right, strict=True):
-        if a.size == b.size:
-            unifier.unify(a, b, f"'{path}' is called several times")
-        else:
-            for axis in (a, b):
-                unifier.freeze(axis, f"'{path}' is called on different shapes")
-
-
-def _leaf_axes(value: Mapping[str, Any]) -> list[Expression]:
-    axes: list[Expression] = []
-    for leaf in leaves(value):
-        if isinstance(leaf, SizeOf):
-            axes.append(leaf.axis)
-        elif isinstance(leaf, (Sliced, Computed)):
-            axes.extend(leaf.axes)
-    return axes

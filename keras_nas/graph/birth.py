@@ -21,7 +21,7 @@ _POSITIONAL = ("shape", "initializer", "dtype")
 
 @contextlib.contextmanager
 def born_with(
-    layer: Any, weights: Sequence[Weight], born: dict[int, Weight]
+    layer: Any, weights: Sequence[tuple[str, Weight]], born: dict[int, Weight]
 ) -> Iterator[None]:
     """Within this scope, building ``layer`` gives variables their values by name.
 
@@ -31,12 +31,12 @@ def born_with(
 
     Args:
         layer: Not built yet.
-        weights: In any order.
+        weights: Each with its name inside the layer, in any order.
         born: Filled with ``id(variable)`` -> the weight it was born with.
     """
     waiting: dict[str, deque] = defaultdict(deque)
-    for weight in weights:
-        waiting[weight.name].append(weight)
+    for name, weight in weights:
+        waiting[name].append(weight)
     owners = []
     if waiting:
         owners = [

@@ -75,7 +75,7 @@ class _Builder:
             for part in new:
                 if part.body is None:
                     scopes.enter_context(
-                        born_with(self._objects[part.key], part.weights, born)
+                        born_with(self._objects[part.key], part.named_weights, born)
                     )
             scopes.enter_context(deep_recursion(len(layers)))
             model = _construct(body, keras.Sequential, ("layers",), (layers,))
@@ -122,7 +122,7 @@ class _Builder:
         if not is_new or part.body is not None or part.is_operation:
             return keras_private.flatten(made(*args, **kwargs))
         born: dict[int, Weight] = {}
-        with born_with(made, part.weights, born):
+        with born_with(made, part.named_weights, born):
             outputs = keras_private.flatten(made(*args, **kwargs))
         self._finish(part, born)
         return outputs
@@ -196,7 +196,7 @@ def _owners(vertex: Vertex) -> list[str]:
 
 def _check_shapes(part: Part, variables: list) -> None:
     """Raises `InternalError` unless the weights fit the variables of the new layer."""
-    expected = [(weight.name, weight.shape) for weight in part.weights]
+    expected = [(name, weight.shape) for name, weight in part.named_weights]
     found = [(variable.name, tuple(variable.shape)) for variable in variables]
     if [shape for _, shape in expected] == [shape for _, shape in found]:
         return

@@ -13,7 +13,7 @@ from typing import Any
 from keras_nas.axes import Fixed, Unifier
 from keras_nas.errors import InternalError
 from keras_nas.graph.flatten import Call, flatten
-from keras_nas.graph.inference import tensors_in
+from keras_nas.graph.inference import refs_in
 from keras_nas.graph.structure import (
     Body,
     Graph,
@@ -53,11 +53,9 @@ def check_graph(graph: Graph, old: Graph | None = None) -> None:
     for owner, body in graph.bodies():
         _check_references(graph, owner, body)
     known = {} if old is None else _signatures(old)
-    specs: dict[TensorRef, TensorSpec] = {}
-    for call in flatten(graph).calls:
-        arriving = [specs[ref] for ref in tensors_in((call.args, call.kwargs))]
-        for number, spec in enumerate(call.outputs):
-            specs[TensorRef(call.path, number)] = spec
+    flat = flatten(graph)
+    for call in flat.calls:
+        arriving = [flat.specs[ref] for ref in refs_in((call.args, call.kwargs))]
         if known.get(call.path) == _signature(call, arriving):
             continue
         problem = shape_problem(graph, call, arriving, call.outputs)
@@ -128,7 +126,7 @@ def rule_call_on(
         call.part.cls,
         call.path,
         call.part.config,
-        {weight.name: weight.shape for weight in call.part.weights},
+        {name: weight.shape for name, weight in call.part.named_weights},
         map_leaves(with_axes, tuple(call.args)),
         map_leaves(with_axes, dict(call.kwargs)),
         [spec.shape for spec in outputs],
@@ -137,11 +135,11 @@ def rule_call_on(
 
 
 def _weight_problem(call: Call, relation: Relation) -> str | None:
-    for weight in call.part.weights:
-        axes = relation.weights.get(weight.name)
+    for name, weight in call.part.named_weights:
+        axes = relation.weights.get(name)
         if axes is not None and axes.shape != tuple(weight.shape):
             return (
-                f"its weight '{weight.name}' has shape {weight.shape}, but what arrives "
+                f"its weight '{name}' has shape {weight.shape}, but what arrives "
                 f"asks for {axes.shape}"
             )
     for setting, value in relation.config.items():
@@ -191,14 +189,13 @@ def _check_reference(counts: dict[str, int], ref: TensorRef, reader: str) -> Non
 
 
 def _signatures(graph: Graph) -> dict[str, tuple]:
-    specs: dict[TensorRef, TensorSpec] = {}
-    found = {}
-    for call in flatten(graph).calls:
-        arriving = [specs[ref] for ref in tensors_in((call.args, call.kwargs))]
-        for number, spec in enumerate(call.outputs):
-            specs[TensorRef(call.path, number)] = spec
-        found[call.path] = _signature(call, arriving)
-    return found
+    flat = flatten(graph)
+    return {
+        call.path: _signature(
+            call, [flat.specs[ref] for ref in refs_in((call.args, call.kwargs))]
+        )
+        for call in flat.calls
+    }
 
 
 def _signature(call: Call, arriving: list[TensorSpec]) -> tuple:

@@ -55,6 +55,7 @@ class FlatGraph:
         aliases: Path of a call of a nested model -> the tensors that are its outputs.
         homes: Path of any call, nested models included -> key of the part whose inside
             it is in ("" for the outermost) and name of the vertex there.
+        specs: Shape and dtype of every tensor.
         inputs: Flat inputs of the outermost model.
         outputs: Its flat outputs.
     """
@@ -62,6 +63,7 @@ class FlatGraph:
     calls: tuple[Call, ...]
     aliases: Mapping[str, tuple[TensorRef, ...]]
     homes: Mapping[str, tuple[str, str]]
+    specs: Mapping[TensorRef, TensorSpec]
     inputs: tuple[TensorRef, ...]
     outputs: tuple[TensorRef, ...]
 
@@ -85,6 +87,11 @@ def _flatten(graph: Graph) -> FlatGraph:
         calls=tuple(opener.calls),
         aliases=opener.aliases,
         homes=opener.homes,
+        specs={
+            TensorRef(call.path, number): spec
+            for call in opener.calls
+            for number, spec in enumerate(call.outputs)
+        },
         inputs=tuple(resolve(ref) for ref in refs(body.inputs)),
         outputs=tuple(resolve(ref) for ref in refs(body.outputs)),
     )

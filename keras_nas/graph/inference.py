@@ -22,7 +22,11 @@ from keras_nas.rules import leaves, map_leaves
 
 
 def infer_outputs(
-    graph: Graph, call: Call, arriving: Sequence[TensorSpec]
+    graph: Graph,
+    call: Call,
+    arriving: Sequence[TensorSpec],
+    *,
+    is_called: bool = False,
 ) -> tuple[TensorSpec, ...]:
     """Returns what a call gives for tensors of some shapes.
 
@@ -33,6 +37,8 @@ def infer_outputs(
         graph: The graph of the call.
         call: The call.
         arriving: Spec of each tensor among its arguments, in flat order.
+        is_called: Whether to really call it: some merges look at the number of their
+            inputs only then.
 
     Raises:
         Exception: Keras refuses these shapes, in whatever way.
@@ -51,7 +57,8 @@ def infer_outputs(
     args = tuple(map_leaves(symbol, tuple(call.args)))
     kwargs = dict(map_leaves(symbol, dict(call.kwargs)))
     with keras_private.names_kept():
-        outputs = _outputs(create(call.part), args, kwargs)
+        thing = create(call.part)
+        outputs = thing(*args, **kwargs) if is_called else _outputs(thing, args, kwargs)
     return tuple(spec_of(output) for output in keras_private.flatten(outputs))
 
 
@@ -66,6 +73,17 @@ def tensors_in(arguments: Any) -> Iterator[TensorRef | Seam]:
     for leaf in leaves(arguments):
         if isinstance(leaf, (TensorRef, Seam)):
             yield leaf
+
+
+def refs_in(arguments: Any) -> list[TensorRef]:
+    """Returns the tensors among call arguments in flat order, across seams too.
+
+    What arrives at the input of a nested model from outside is none of them.
+    """
+    found = (
+        leaf.ref if isinstance(leaf, Seam) else leaf for leaf in tensors_in(arguments)
+    )
+    return [ref for ref in found if ref is not None]
 
 
 def _symbol(spec: TensorSpec) -> Any:

@@ -179,6 +179,46 @@ def share_layer(layer: Any, old: Any, new: Any) -> None:
     ids.add(id(new))
 
 
+def own_variables(layer: Any) -> list:
+    """Returns the variables that a layer has apart from those of its sub-layers."""
+    return layer._trainable_variables + layer._non_trainable_variables
+
+
+def replace_variables(layer: Any, new: dict[int, Any]) -> list[int]:
+    """Puts other things where a layer that is thrown away later holds variables.
+
+    Args:
+        layer: The layer.
+        new: Identity of a variable -> what to put in its place.
+
+    Returns:
+        The identities that were found.
+    """
+    found: dict[int, None] = {}
+
+    def replaced(value: Any) -> Any:
+        if id(value) in new:
+            found[id(value)] = None
+            return new[id(value)]
+        if isinstance(value, dict):
+            return {key: replaced(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)) and any(map(is_variable, value)):
+            return [replaced(item) for item in value]
+        return value
+
+    attributes = vars(layer)
+    for name, value in list(attributes.items()):
+        if name.startswith("_") and not is_variable(value):
+            # Where Keras keeps account, and PyTorch variables under their names.
+            inside = value.items() if type(value) is dict else ()
+            for key, item in inside:
+                if id(item) in new:
+                    attributes[key] = replaced(item)
+        else:
+            attributes[name] = replaced(value)
+    return list(found)
+
+
 def share_variable(layer: Any, old: Any, new: Any) -> None:
     """Makes a layer and its sub-layers use ``new`` wherever they used ``old``."""
     for owner in layer._flatten_layers():

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from keras_nas.axes import Expression, Fixed, Unifier
 from keras_nas.graph.check import rule_call_on
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.inference import tensors_in
+from keras_nas.graph.inference import refs_in, tensors_in
 from keras_nas.graph.structure import Graph, Seam, TensorRef, TensorSpec, Vertex
 from keras_nas.rules import AxisTensor, Relation, Undescribed, find_rule
 
@@ -50,7 +50,7 @@ class _Search:
         self._graph = graph
         self._flat = flat
         self._calls = {call.path: call for call in flat.calls}
-        self._specs: dict[TensorRef, TensorSpec] = {}
+        self._specs = flat.specs
         self._inputs: dict[str, list[TensorRef]] = {}
         self._readers: dict[TensorRef, list[tuple[str, int]]] = defaultdict(list)
         self._siblings: dict[str, list[str]] = defaultdict(list)
@@ -68,14 +68,9 @@ class _Search:
         return [call for call in self._flat.calls if call.path in self._reached]
 
     def _add(self, call: Call) -> None:
-        for number, spec in enumerate(call.outputs):
-            self._specs[TensorRef(call.path, number)] = spec
-        inputs = []
-        for number, leaf in enumerate(tensors_in((call.args, call.kwargs))):
-            ref = leaf.ref if isinstance(leaf, Seam) else leaf
-            inputs.append(ref)
+        self._inputs[call.path] = inputs = refs_in((call.args, call.kwargs))
+        for number, ref in enumerate(inputs):
             self._readers[ref].append((call.path, number))
-        self._inputs[call.path] = inputs
         self._siblings[call.part.key].append(call.path)
 
     def _go_along(self, ref: TensorRef, axis: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from keras_nas.errors import InfeasibleError, InvalidRequestError
-from keras_nas.graph.inference import tensors_in
+from keras_nas.graph.inference import refs_in
 from keras_nas.graph.structure import (
     Body,
     Graph,
@@ -30,9 +30,7 @@ def map_arguments(vertex: Vertex, function: Any) -> Vertex:
 
 def reads(vertex: Vertex) -> list[TensorRef]:
     """Returns the tensors that a vertex reads, across seams too, in flat order."""
-    found = tensors_in((tuple(vertex.args), dict(vertex.kwargs)))
-    every = (leaf if isinstance(leaf, TensorRef) else leaf.ref for leaf in found)
-    return [ref for ref in every if ref is not None]
+    return refs_in((vertex.args, vertex.kwargs))
 
 
 def rename_vertices(graph: Graph, key: str, name: str) -> Graph:

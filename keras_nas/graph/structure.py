@@ -85,6 +85,8 @@ class Part:
         config: What ``get_config`` gave. Never changed in place.
         weights: All variables in the order of ``layer.variables``, states of seed
             generators included. Empty for a nested model: its parts have them.
+        weight_names: Name of each of them inside this layer, where that is not the
+            name of the weight: another part that has the same weight named it first.
         body: The inside of a nested functional or sequential model, else None.
         template: Where ``cls.from_config(config)`` may not work (a custom class, a
             class without a usable ``get_config``): the original layer, or a copy of
@@ -105,6 +107,7 @@ class Part:
     cls: type
     config: Mapping[str, Any]
     weights: tuple[Weight, ...] = ()
+    weight_names: tuple[str, ...] | None = None
     body: Body | None = None
     template: Any = None
     original_config: Mapping[str, Any] | None = None
@@ -124,6 +127,12 @@ class Part:
     def is_input(self) -> bool:
         """Whether this is an ``InputLayer``."""
         return keras_private.is_input_class(self.cls)
+
+    @property
+    def named_weights(self) -> tuple[tuple[str, Weight], ...]:
+        """Every weight with its name inside this part, as rules know it."""
+        names = self.weight_names or [weight.name for weight in self.weights]
+        return tuple(zip(names, self.weights, strict=True))
 
     @property
     def is_edited(self) -> bool:

@@ -31,9 +31,15 @@ from keras_nas.rules import map_leaves
 def wrap(model: Any) -> Graph:
     """Returns the graph of a model. See `Graph.from_model`."""
     _check_supported(model)
+    graph, _ = wrap_with_variables(model)
+    return graph
+
+
+def wrap_with_variables(model: Any) -> tuple[Graph, dict[int, Weight]]:
+    """Returns the graph, and identity of a variable -> what stands for it there."""
     wrapper = _Wrapper()
     body = wrapper.body(model, prefix="")
-    return Graph(body=body, parts=wrapper.parts_with_inner())
+    return Graph(body=body, parts=wrapper.parts_with_inner()), wrapper.weights
 
 
 def wrap_layer(layer: Any, key: str) -> dict[str, Part]:
@@ -53,7 +59,7 @@ class _Wrapper:
         self.parts: dict[str, Part] = {}
         self._keys: dict[int, str] = {}
         self._layers: dict[str, Any] = {}
-        self._weights: dict[int, Weight] = {}
+        self.weights: dict[int, Weight] = {}
         self._owners: dict[int, VariableRef] = {}
 
     def body(self, model: Any, prefix: str) -> Body:
@@ -140,13 +146,14 @@ class _Wrapper:
         is_layer = isinstance(operation, keras.Layer)
         if is_layer:
             self._layers[key] = operation
-        weights = self._read_weights(operation, key) if is_layer else ()
+        names, weights = self._read_weights(operation, key) if is_layer else ((), ())
         return Part(
             key=key,
             name=operation.name,
             cls=recipe.cls,
             config=config,
             weights=weights,
+            weight_names=names,
             template=_template(operation, recipe),
             original_config=config,
             is_opaque=recipe.config is None,
@@ -156,14 +163,26 @@ class _Wrapper:
             constants=read_constants(operation, weights),
         )
 
-    def _read_weights(self, layer: Any, key: str) -> tuple[Weight, ...]:
-        weights = []
+    def _read_weights(self, layer: Any, key: str) -> tuple[tuple, tuple]:
+        """Returns the names and the weights of a layer.
+
+        A variable of two layers is one weight, which each of them has its name for.
+        """
+        names, weights = [], []
         for name, variable in keras_private.named_variables(layer):
-            if id(variable) not in self._weights:
-                self._weights[id(variable)] = Weight.of_variable(variable, name)
+            names.append(name)
+            if id(variable) not in self.weights:
+                self.weights[id(variable)] = Weight.of_variable(variable, name)
                 self._owners[id(variable)] = VariableRef(key, len(weights))
-            weights.append(self._weights[id(variable)])
-        return tuple(weights)
+            weights.append(self.weights[id(variable)])
+        return tuple(names), tuple(weights)
+
+    def _loose(self, variable: Any) -> Weight:
+        """Returns the weight of a variable that no layer met so far has."""
+        if id(variable) not in self.weights:
+            weight = Weight.of_variable(variable, variable.name)
+            self.weights[id(variable)] = weight
+        return self.weights[id(variable)]
 
     def _freeze(self, leaf: Any, where: dict[int, TensorRef]) -> Any:
         """Returns what stands for a leaf of call arguments in the graph."""
@@ -171,7 +190,7 @@ class _Wrapper:
             return where[id(leaf)]
         if keras_private.is_variable(leaf):
             owner = self._owners.get(id(leaf))
-            return owner or Weight.of_variable(leaf, leaf.name)
+            return owner or self._loose(leaf)
         if isinstance(leaf, np.ndarray):
             return leaf.copy()
         return leaf

@@ -27,8 +27,8 @@ def l2_magnitude(analysis: Analysis, part: Part) -> dict[Atom, np.ndarray]:
     """
     relation = analysis.parts[part.key]
     energy: dict[Atom, np.ndarray] = {}
-    for weight in part.weights:
-        axes = relation.weights.get(weight.name)
+    for name, weight in part.named_weights:
+        axes = relation.weights.get(name)
         if axes is not None and axes.all_axes:
             _add_energy(analysis, axes, weight.value(), energy)
     norms = {atom: np.sqrt(values) for atom, values in energy.items()}

@@ -42,7 +42,7 @@ class _LazyWeights(Mapping):
     """Weights by name, read only when asked for."""
 
     def __init__(self, part: Part):
-        self._weights = {weight.name: weight for weight in part.weights}
+        self._weights = dict(part.named_weights)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._weights[name].value()

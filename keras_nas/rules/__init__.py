@@ -45,6 +45,7 @@ from keras_nas.rules.relation import (
     INITIALIZER,
     AxisTensor,
     Computed,
+    Mixed,
     Relation,
     SizeOf,
     Sliced,
@@ -52,6 +53,7 @@ from keras_nas.rules.relation import (
     WeightAxes,
     leaves,
     map_leaves,
+    with_initializer,
 )
 from keras_nas.rules.unsupported import why_frozen
 
@@ -59,6 +61,7 @@ __all__ = [
     "INITIALIZER",
     "AxisTensor",
     "Computed",
+    "Mixed",
     "Relation",
     "RuleCall",
     "SizeOf",
@@ -101,5 +104,6 @@ __all__ = [
     "spatial",
     "split_masks",
     "why_frozen",
+    "with_initializer",
     "wrappers",
 ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from keras_nas.axes import Expression
 from keras_nas.rules.call import RuleCall
-from keras_nas.rules.relation import AxisTensor, Undescribed
+from keras_nas.rules.relation import AxisTensor, Mixed, Undescribed
 
 ELEMENTWISE = frozenset(
     (
@@ -47,7 +46,7 @@ _LAYERS = frozenset(("ReLU", "LeakyReLU", "ELU", "Activation"))
 
 def activation_mixes(
     call: RuleCall, output: AxisTensor, key: str = "activation"
-) -> tuple[tuple[Expression, str], ...]:
+) -> Mixed:
     """Returns what the activation of a layer mixes, as `Relation.mixes` has it.
 
     Raises:
@@ -58,7 +57,9 @@ def activation_mixes(
         return ()
     if name in MIXING:
         return ((output.axes[-1], f"its {name} activation is taken over all of them"),)
-    raise Undescribed(f"its activation {name!r} is not one that Keras ships")
+    if call.learn_activation is None:
+        raise Undescribed(f"its activation {name!r} is not one that Keras ships")
+    return call.learn_activation(call, key, output)
 
 
 def _name(activation) -> str:

@@ -191,7 +191,7 @@ def _outputs(
         return (results,)
     if query.rank != 3:
         # Keras itself states another shape for these scores than it returns.
-        call.freeze(heads, f"'{call.name}' returns scores over several axes")
+        call.freeze(heads, f"'{call.name}', which returns scores over several axes")
         return results, call.frozen_output(1)
     axes = (query.axes[0], heads, query.axes[1], value.axes[1])
     scores = tuple(

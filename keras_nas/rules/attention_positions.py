@@ -31,7 +31,7 @@ def check_class(call: RuleCall, base: type) -> None:
 def freeze_positions(call: RuleCall, axes: Axes) -> None:
     """Freezes axes that cannot lose a position without moving all others."""
     for axis in axes:
-        call.freeze(axis, f"the order of positions has meaning in '{call.name}'")
+        call.freeze(axis, f"'{call.name}', where the order of positions has a meaning")
 
 
 def tie_mask(call: RuleCall, mask: Any, axes: Axes) -> None:
@@ -41,7 +41,7 @@ def tie_mask(call: RuleCall, mask: Any, axes: Axes) -> None:
     for axis, other in zip(mask.axes, axes, strict=False):
         tie(call, axis, other)
     for axis in mask.axes[len(axes) :]:
-        call.freeze(axis, f"it is a mask of '{call.name}'")
+        call.freeze(axis, f"'{call.name}', which has it as a mask")
 
 
 def tie_grid(call: RuleCall, mask: AxisTensor, grid: Axes) -> None:
@@ -50,7 +50,7 @@ def tie_grid(call: RuleCall, mask: AxisTensor, grid: Axes) -> None:
         if back <= len(grid) and axis.size != 1:
             tie(call, axis, grid[-back])
         else:
-            call.freeze(axis, f"it is broadcast in '{call.name}'")
+            call.freeze(axis, f"'{call.name}', which broadcasts it")
 
 
 def tie(call: RuleCall, left: Expression, right: Expression) -> None:
@@ -59,4 +59,4 @@ def tie(call: RuleCall, left: Expression, right: Expression) -> None:
         call.unify(left, right)
         return
     for axis in (left, right):
-        call.freeze(axis, f"it is broadcast in '{call.name}'")
+        call.freeze(axis, f"'{call.name}', which broadcasts it")

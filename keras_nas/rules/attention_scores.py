@@ -148,7 +148,7 @@ def _with_query_heads(
     if keras.config.backend() == "tensorflow" and num_groups > 1:
         # There Keras cannot run one key head for several query heads.
         first, _ = call.unifier.split(groups, (2, num_groups - 2))
-        call.freeze(first, f"'{call.name}' needs two key heads on TensorFlow")
+        call.freeze(first, f"'{call.name}', which needs two key heads on TensorFlow")
     heads = call.resolve(query.axes[2])
     return tuple(
         AxisTensor((*tensor.axes[:2], heads, tensor.axes[3])) for tensor in (key, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,17 @@ import keras
 import numpy as np
 
 from keras_nas.axes import Atom, Expression, Fixed, Unifier
-from keras_nas.rules.relation import AxisTensor, Relation, Sliced, Undescribed, leaves
+from keras_nas.rules.relation import (
+    AxisTensor,
+    Mixed,
+    Relation,
+    Sliced,
+    Undescribed,
+    leaves,
+)
+
+LearnActivation = Callable[["RuleCall", str, AxisTensor], Mixed]
+LearnInner = Callable[["RuleCall"], Relation]
 
 
 class RuleCall:
@@ -29,6 +39,11 @@ class RuleCall:
         masks: The tensors that Keras passes as masks.
         layer: A layer with these weights, where something outside Keras takes part;
             else None. Its settings may be older. Never to be called.
+        learn_activation: ``(call, setting, output)`` -> what the function in a setting
+            mixes, found by running it, where that can be done. Raises `Undescribed`
+            for a function that does not pass neurons one by one.
+        learn_inner: Describes a call of a layer inside this one that no rule
+            describes, found by running it, where that can be done.
     """
 
     def __init__(
@@ -42,6 +57,8 @@ class RuleCall:
         kwargs: Mapping[str, Any],
         output_shapes: Sequence[tuple[int | None, ...]],
         layer: Any = None,
+        learn_activation: LearnActivation | None = None,
+        learn_inner: LearnInner | None = None,
     ):
         self.unifier = unifier
         self.cls = cls
@@ -52,6 +69,8 @@ class RuleCall:
         self.kwargs = kwargs
         self.output_shapes = tuple(output_shapes)
         self.layer = layer
+        self.learn_activation = learn_activation
+        self.learn_inner = learn_inner
         data, masks = split_masks(cls, args, kwargs)
         self.tensors = _tensors_in(data)
         self.masks = _tensors_in(masks)
@@ -104,7 +123,7 @@ class RuleCall:
                 if place < tensor.rank and tensor.axes[place].size == axis.size:
                     self.unify(axis, tensor.axes[place])
                 else:
-                    self.freeze(axis, f"it is a mask of '{self.name}'")
+                    self.freeze(axis, f"'{self.name}', which has it as a mask")
 
     # --- tensors --------------------------------------------------------------
 
@@ -143,7 +162,7 @@ class RuleCall:
         elif len(wide) < len(axes):
             for axis in axes:
                 if axis.size == 1:
-                    self.freeze(axis, f"it is broadcast in '{self.name}'")
+                    self.freeze(axis, f"'{self.name}', which broadcasts it")
         for axis in wide[1:]:
             self.unify(wide[0], axis)
         return self.resolve(wide[0])
@@ -167,6 +186,19 @@ class RuleCall:
                 for size in shape
             )
         )
+
+    def operand(self, value: Any) -> AxisTensor:
+        """Returns a tensor, or the fixed axes of a constant array.
+
+        Raises:
+            Undescribed: It is something else.
+        """
+        if isinstance(value, AxisTensor):
+            return value
+        if isinstance(value, (list, tuple)) or not hasattr(value, "shape"):
+            raise Undescribed("one of its operands is not a tensor")
+        reason = f"a constant in '{self.name}'"
+        return AxisTensor(tuple(self.fixed(size, reason) for size in value.shape))
 
     def sliced(self, value: Any, tensor: AxisTensor) -> Sliced:
         """An array argument that follows the axes `constant` made for it."""

@@ -45,7 +45,7 @@ def convolution(call: RuleCall) -> Relation:
 def transposed_convolution(call: RuleCall) -> Relation:
     """Keras stores the kernel with its outputs before its inputs."""
     if call.config.get("groups", 1) != 1:
-        raise Undescribed("transposed convolutions in groups are not described")
+        raise Undescribed("it is a transposed convolution in groups")
     return _describe(call, "i", "o", {"kernel": "* o i", "bias": "o"}, {"filters": "o"})
 
 
@@ -128,7 +128,7 @@ def _grouped(call: RuleCall, groups: int) -> Relation:
     outputs = tuple(call.atom(filters // groups, "filters") for _ in range(groups))
     for number, other in enumerate(call.x.axes):
         if number not in (0, channel):
-            call.freeze(other, f"'{call.name}' works across it")
+            call.freeze(other, f"'{call.name}', which works across it")
     axes = list(call.frozen_output().axes)
     axes[0], axes[channel] = call.x.axes[0], total(outputs)
     spatial = tuple(call.fixed(size) for size in call.weights["kernel"][:-2])

@@ -18,13 +18,14 @@ from keras_nas.axes import Expression
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.registry import Rule, find_rule
 from keras_nas.rules.relation import (
-    INITIALIZER,
     AxisTensor,
     Relation,
     SizeOf,
     Undescribed,
-    WeightAxes,
+    with_initializer,
 )
+
+_ADVICE = ", for which `keras_nas.register_rule` would help"
 
 
 class InnerLayer:
@@ -55,8 +56,13 @@ class InnerLayer:
         self.cls = _class_of(serialized, self._layer)
         is_chain = self.cls is keras.Sequential
         rule = _chain if is_chain else find_rule(self.cls, is_operation=False)
+        if rule is None and (not _is_kerass(self.cls) or _is_model(self.cls)):
+            rule = call.learn_inner
         if rule is None:
-            raise Undescribed(f"no rule describes the {self.cls.__name__} inside it")
+            advice = "" if _is_kerass(self.cls) else _ADVICE
+            raise Undescribed(
+                f"no rule describes the {self.cls.__name__} inside it{advice}"
+            )
         self.rule: Rule = rule
         prefix = f"{self.name}/"
         self._names = {
@@ -89,6 +95,8 @@ class InnerLayer:
             kwargs,
             output_shapes,
             self._layer,
+            self._outer.learn_activation,
+            self._outer.learn_inner,
         )
         try:
             relation = self.rule(call)
@@ -98,7 +106,7 @@ class InnerLayer:
         return dataclasses.replace(
             relation,
             weights={
-                self._names[name]: self._with_initializer(name, axes)
+                self._names[name]: with_initializer(axes, name, self.config)
                 for name, axes in relation.weights.items()
                 if name in self._names
             },
@@ -107,6 +115,17 @@ class InnerLayer:
                 "config": {**self.config, **relation.config},
             },
         )
+
+    def state_sizes(self) -> list[tuple[int, ...]]:
+        """Returns the shape of each state of a cell, without the batch axis."""
+        sizes = getattr(self._layer, "state_size", None)
+        if sizes is None:
+            raise Undescribed(f"the {self.cls.__name__} inside it has no states")
+        entries = sizes if isinstance(sizes, (list, tuple)) else (sizes,)
+        return [
+            tuple(size) if isinstance(size, (list, tuple)) else (size,)
+            for size in entries
+        ]
 
     def output_shape(self, shape: tuple) -> tuple:
         """Returns the shape of the one output for an input of some shape."""
@@ -117,13 +136,6 @@ class InnerLayer:
             raise Undescribed(
                 f"the output shape of the {self.cls.__name__} inside it is unknown"
             ) from error
-
-    def _with_initializer(self, name: str, axes: WeightAxes) -> WeightAxes:
-        """Says where new values come from: the outer settings do not know it."""
-        if axes.new != INITIALIZER or axes.initializer is not None:
-            return axes
-        setting = f"{name.rsplit('/', 1)[-1]}_initializer"
-        return dataclasses.replace(axes, initializer=self.config.get(setting))
 
 
 def _chain(call: RuleCall) -> Relation:
@@ -179,6 +191,14 @@ def _resized_input(entry: Mapping[str, Any], x: AxisTensor) -> dict[str, Any]:
 
 def _shape(x: AxisTensor) -> tuple:
     return tuple(SizeOf(axis) if axis.atoms else axis.size for axis in x.axes)
+
+
+def _is_model(cls: type) -> bool:
+    return issubclass(cls, keras.Model)
+
+
+def _is_kerass(cls: type) -> bool:
+    return cls.__module__.split(".")[0] == "keras"
 
 
 def _check_serialized(serialized: Any) -> None:

@@ -62,7 +62,7 @@ def group_normalization(call: RuleCall) -> Relation:
     channels = call.x.axes[axis]
     for number, other in enumerate(call.x.axes):
         if number not in (0, axis):
-            call.freeze(other, f"'{call.name}' averages over it")
+            call.freeze(other, f"'{call.name}', which averages over it")
     if groups in (-1, channels.size):
         config = {"groups": SizeOf(channels)}
         return _per_neuron(call, (axis,), config=config)

@@ -164,7 +164,7 @@ class _Match:
             if token == PASS:
                 passed.append(axis)
             elif token == FIX:
-                self.call.freeze(axis, f"'{self.call.name}' works across it")
+                self.call.freeze(axis, f"'{self.call.name}', which works across it")
             elif len(token) == 1:
                 self._bind(token[0], axis)
             else:
@@ -184,7 +184,7 @@ class _Match:
                 axes.append(next(passed))
             elif token == FIX:
                 axes.append(
-                    self.call.fixed(size, f"spatial axis of '{self.call.name}'")
+                    self.call.fixed(size, f"a spatial axis of '{self.call.name}'")
                 )
             else:
                 self._own_widths(token, size)

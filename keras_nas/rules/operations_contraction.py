@@ -2,14 +2,14 @@
 
 Each is written as an einsum whose labels are strings of any length. Equal labels are
 one axis. A label that the output does not have is summed over without weights, so the
-function changes with the axis: it is *mixed*.
+function changes with the axis: it is *mixed*. Unless one of the operands is a variable
+of some layer, an embedding that is its own output head for instance: that *reads* it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from keras_nas.axes import Expression, product
 from keras_nas.rules.call import RuleCall
@@ -87,7 +87,7 @@ def vdot(call: RuleCall) -> Relation:
 
 @operation_rule("Einsum")
 def einsum(call: RuleCall) -> Relation:
-    operands = [_tensor(call, value) for value in call.args]
+    operands = [call.operand(value) for value in call.args]
     inputs, output = parse_equation(
         call.setting("subscripts"), [operand.rank for operand in operands]
     )
@@ -113,14 +113,20 @@ def contract(
         The `Relation`; equal labels are tied.
     """
     axes = _tie_labels(call, operands, inputs)
+    reads = {
+        label: axis
+        for tensor, labels in zip(operands, inputs, strict=True)
+        for label, axis in zip(labels, tensor.axes, strict=True)
+        if tensor.is_variable and label not in output
+    }
     sentence = "it sums over them without weights"
     mixes = tuple(
         (axis, sentence)
         for label, axis in axes.items()
-        if label not in output and call.resolve(axis).atoms
+        if label not in output and label not in reads and call.resolve(axis).atoms
     )
     result = AxisTensor(tuple(call.resolve(axes[label]) for label in output))
-    return call.same(result, mixes=mixes)
+    return call.same(result, mixes=mixes, reads=tuple(reads.values()))
 
 
 def parse_equation(
@@ -181,7 +187,7 @@ def _tie_labels(
     for tensor, labels in zip(operands, inputs, strict=True):
         for label, axis in zip(labels, tensor.axes, strict=True):
             if labels.count(label) > 1:
-                call.freeze(axis, f"'{call.name}' reads a diagonal along it")
+                call.freeze(axis, f"'{call.name}', which reads a diagonal along it")
             groups.setdefault(label, []).append(axis)
     axes = {}
     for label, group in groups.items():
@@ -189,7 +195,7 @@ def _tie_labels(
         if len(wide) < len(group):
             for axis in group:
                 if axis.size == 1:
-                    call.freeze(axis, f"it is broadcast in '{call.name}'")
+                    call.freeze(axis, f"'{call.name}', which broadcasts it")
         for axis in wide[1:]:
             call.unify(wide[0], axis)
         axes[label] = wide[0]
@@ -214,15 +220,5 @@ def _tensordot(
 
 
 def _operands(call: RuleCall) -> tuple[AxisTensor, AxisTensor]:
-    left, right = (_tensor(call, call.argument(name)) for name in ("x1", "x2"))
+    left, right = (call.operand(call.argument(name)) for name in ("x1", "x2"))
     return left, right
-
-
-def _tensor(call: RuleCall, value: Any) -> AxisTensor:
-    """Returns a tensor, or the fixed axes of a constant, which has weights in it."""
-    if isinstance(value, AxisTensor):
-        return value
-    if isinstance(value, (list, tuple)) or not hasattr(value, "shape"):
-        raise Undescribed("one of its operands is not a tensor")
-    reason = f"a constant in '{call.name}'"
-    return AxisTensor(tuple(call.fixed(size, reason) for size in value.shape))

@@ -34,7 +34,7 @@ def rearrange(call: RuleCall) -> Relation:
         unknown = len(parts) > 1 and None in [part.size for part in parts]
         if unknown:
             for part in parts:
-                call.freeze(part, f"'{call.name}' joins it with an unknown size")
+                call.freeze(part, f"'{call.name}', which joins it with an unknown size")
         results.append(call.fixed(None) if unknown else product(parts))
     arguments = {name: SizeOf(axes[name]) for name in lengths if name in axes}
     return Relation(outputs=(AxisTensor(tuple(results)),), arguments=arguments)

@@ -53,7 +53,9 @@ def view_as_real(call: RuleCall) -> Relation:
 def rot90(call: RuleCall) -> Relation:
     first, second = map(call.normal_axis, call.setting("axes"))
     for number in (first, second):
-        call.freeze(call.x.axes[number], f"positions have meaning in '{call.name}'")
+        call.freeze(
+            call.x.axes[number], f"'{call.name}', where positions have a meaning"
+        )
     order = list(range(call.x.rank))
     if call.setting("k") % 2:
         order[first], order[second] = second, first
@@ -69,7 +71,9 @@ def diagonal(call: RuleCall) -> Relation:
     """The diagonal, if it is left, is the last axis."""
     numbers = {call.normal_axis(call.setting(name)) for name in ("axis1", "axis2")}
     for number in numbers:
-        call.freeze(call.x.axes[number], f"'{call.name}' reads a diagonal along it")
+        call.freeze(
+            call.x.axes[number], f"'{call.name}', which reads a diagonal along it"
+        )
     kept = tuple(a for n, a in enumerate(call.x.axes) if n not in numbers)
     (shape,) = call.output_shapes
     rest = tuple(map(call.fixed, shape[len(kept) :]))
@@ -79,7 +83,7 @@ def diagonal(call: RuleCall) -> Relation:
 @operation_rule("Trapezoid")
 def trapezoid(call: RuleCall) -> Relation:
     number = call.normal_axis(call.setting("axis"))
-    call.freeze(call.x.axes[number], f"positions have meaning in '{call.name}'")
+    call.freeze(call.x.axes[number], f"'{call.name}', where positions have a meaning")
     kept = [place for place in range(call.x.rank) if place != number]
     return Relation(outputs=(permute(call.x, kept),))
 
@@ -94,7 +98,7 @@ def take_along_axis(call: RuleCall) -> Relation:
     if not isinstance(indices, AxisTensor):
         indices = AxisTensor(tuple(map(call.fixed, indices.shape)))
     number = call.normal_axis(axis, table.rank)
-    call.freeze(table.axes[number], f"'{call.name}' picks positions by number")
+    call.freeze(table.axes[number], f"'{call.name}', which picks positions by number")
     axes = list(table.axes)
     axes[number] = call.fixed(1)
     picked = list(indices.axes)
@@ -124,8 +128,8 @@ def segments(call: RuleCall) -> Relation:
     data, *others = call.tensors
     for tensor in others:
         for axis in tensor.axes:
-            call.freeze(axis, f"'{call.name}' numbers rows by it")
-    call.freeze(data.axes[0], f"'{call.name}' adds up its positions by number")
+            call.freeze(axis, f"'{call.name}', which numbers rows by it")
+    call.freeze(data.axes[0], f"'{call.name}', which adds up its positions by number")
     rows = call.fixed(call.output_shapes[0][0])
     return Relation(outputs=(AxisTensor((rows, *data.axes[1:]), data.channel),))
 
@@ -143,7 +147,7 @@ def looked_up(call: RuleCall) -> Relation:
         raise Undescribed("it looks up constants")
     if isinstance(table, AxisTensor):
         for axis in table.axes:
-            call.freeze(axis, f"'{call.name}' looks values up in it")
+            call.freeze(axis, f"'{call.name}', which looks values up in it")
     return call.same(AxisTensor(tuple(map(call.resolve, values.axes)), values.channel))
 
 
@@ -152,7 +156,7 @@ def in_top_k(call: RuleCall) -> Relation:
     targets, predictions = call.argument("targets"), call.argument("predictions")
     if not isinstance(predictions, AxisTensor):
         raise Undescribed("its predictions are constants")
-    call.freeze(predictions.axes[-1], "class numbers are data")
+    call.freeze(predictions.axes[-1], "class numbers, which are data")
     batch = predictions.axes[0]
     if isinstance(targets, AxisTensor):
         call.unify(targets.axes[0], batch)
@@ -179,10 +183,10 @@ def crossentropy(call: RuleCall) -> Relation:
     """Classes are data, so they stay."""
     target, output = call.argument("target"), call.argument("output")
     number = call.normal_axis(call.setting("axis"), output.rank)
-    call.freeze(output.axes[number], f"positions are classes in '{call.name}'")
+    call.freeze(output.axes[number], f"'{call.name}', where positions are classes")
     rest = [axis for place, axis in enumerate(output.axes) if place != number]
     if target.rank == output.rank:
-        call.freeze(target.axes[number], f"positions are classes in '{call.name}'")
+        call.freeze(target.axes[number], f"'{call.name}', where positions are classes")
         others = [axis for place, axis in enumerate(target.axes) if place != number]
     else:
         others = list(target.axes)
@@ -196,7 +200,7 @@ def _last_fixed(call: RuleCall, count: int) -> Relation:
     first = call.x
     for tensor in call.tensors:
         for axis in tensor.axes[-count:]:
-            call.freeze(axis, f"'{call.name}' needs all of its positions")
+            call.freeze(axis, f"'{call.name}', which needs all of its positions")
         for left, right in zip(first.axes[:-count], tensor.axes[:-count], strict=True):
             call.unify(left, right)
     kept = tuple(map(call.resolve, first.axes[:-count]))

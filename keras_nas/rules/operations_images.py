@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -24,7 +25,7 @@ def per_channel(call: RuleCall) -> Relation:
     """Space is fixed before and after; each channel is left to itself."""
     for tensor in call.tensors[1:]:
         for axis in tensor.axes:
-            call.freeze(axis, f"'{call.name}' moves pixels by it")
+            call.freeze(axis, f"'{call.name}', which moves pixels by it")
     return _across_space(call, call.x.axes[_channel(call)])
 
 
@@ -34,7 +35,8 @@ def conv(call: RuleCall) -> Relation:
     kernel, arguments = _kernel(call, "kernel")
     channels = call.x.axes[_channel(call)]
     if kernel.axes[-2].size != channels.size:
-        raise Undescribed("convolutions in groups with a tensor as kernel")
+        # Keras records it, and refuses it when it runs.
+        raise Undescribed("its kernel has another number of channels than its input")
     call.unify(channels, kernel.axes[-2])
     return _across_space(
         call, kernel.axes[-1], arguments, mixes=_sums(call, kernel.axes[-2])
@@ -53,13 +55,23 @@ def conv_transpose(call: RuleCall) -> Relation:
 
 @operation_rule("DepthwiseConv")
 def depthwise_conv(call: RuleCall) -> Relation:
-    """Nothing is summed but space, so a constant kernel (a blur) follows its input."""
+    """Nothing is summed but space, so a constant kernel (a blur) follows its input.
+
+    A constant has its outputs for each channel for good; those of a tensor are made
+    by a layer, and are a width.
+    """
     kernel, arguments = _kernel(call, "kernel")
     channels = call.x.axes[_channel(call)]
     call.unify(channels, kernel.axes[-2])
-    multiplier = call.freeze(kernel.axes[-1], f"'{call.name}' has a multiplier of it")
+    multiplier = kernel.axes[-1]
+    if arguments:
+        reason = f"'{call.name}', which has a constant for each of them"
+        multiplier = call.freeze(multiplier, reason)
+    multiplier = call.resolve(multiplier)
     output = product((call.resolve(channels), multiplier))
-    return _across_space(call, output, arguments)
+    relation = _across_space(call, output, arguments)
+    widths = {"depth_multiplier": multiplier} if multiplier.atoms else {}
+    return dataclasses.replace(relation, widths=widths)
 
 
 @operation_rule("SeparableConv")
@@ -94,7 +106,7 @@ def unfold(call: RuleCall) -> Relation:
     """Channels come first, then the pixels of a patch; patches are the last axis."""
     batch, channels, *space = call.x.axes
     for axis in space:
-        call.freeze(axis, f"'{call.name}' works across it")
+        call.freeze(axis, f"'{call.name}', which works across it")
     _, features, patches = call.output_shapes[0]
     if features is None or channels.size is None:
         raise Undescribed("its number of channels is unknown")
@@ -107,7 +119,7 @@ def unfold(call: RuleCall) -> Relation:
 def fold(call: RuleCall) -> Relation:
     """The inverse of ``unfold``; pixels of several patches are added."""
     batch, features, patches = call.x.axes
-    call.freeze(patches, f"'{call.name}' works across it")
+    call.freeze(patches, f"'{call.name}', which works across it")
     _, channels, *space = call.output_shapes[0]
     if None in (channels, features.size):
         raise Undescribed("its number of channels is unknown")
@@ -142,7 +154,7 @@ def _across_space(
     batch = None if _is_single(call) else 0
     for number, axis in enumerate(call.x.axes):
         if number not in (batch, channel):
-            call.freeze(axis, f"'{call.name}' works across it")
+            call.freeze(axis, f"'{call.name}', which works across it")
     axes = list(call.frozen_output().axes)
     if len(axes) != call.x.rank:
         raise Undescribed("Keras records another shape for it than it has")
@@ -165,7 +177,7 @@ def _kernel(call: RuleCall, name: str) -> tuple[AxisTensor, dict[str, Sliced]]:
             raise Undescribed(f"its argument '{name}' is not a tensor")
         arguments[name] = call.sliced(value, kernel)
     for axis in kernel.axes[:-2]:
-        call.freeze(axis, f"it is the kernel of '{call.name}'")
+        call.freeze(axis, f"'{call.name}', which has it as its kernel")
     return AxisTensor(tuple(map(call.resolve, kernel.axes))), arguments
 
 

@@ -102,7 +102,9 @@ def take(call: RuleCall) -> Relation:
         range(table.rank) if axis is None else [call.normal_axis(axis, table.rank)]
     )
     for number in numbers:
-        call.freeze(table.axes[number], f"'{call.name}' picks positions by number")
+        call.freeze(
+            table.axes[number], f"'{call.name}', which picks positions by number"
+        )
     if isinstance(indices, AxisTensor):
         picked = indices.axes
     else:
@@ -150,7 +152,7 @@ def _pick(call: RuleCall, axis: Expression, entry: Any) -> _Pick:
         return _Pick(None, entry)
     position = entry % axis.size
     before, middle, after = _cut(call, axis, position, position + 1)
-    call.freeze(middle, f"'{call.name}' picks this position")
+    call.freeze(middle, f"'{call.name}', which picks this position")
     key = Computed(
         (before, after), _unless_same((before, after), entry, lambda left, _: left)
     )
@@ -174,7 +176,7 @@ def _pick_range(call: RuleCall, axis: Expression, entry: slice) -> _Pick:
         call.unify(axis, product((rows, call.fixed(step))))
         first = None if entry.start is None else start
         return _Pick(call.resolve(rows), slice(first, None, step))
-    call.freeze(axis, f"'{call.name}' picks positions of it by number")
+    call.freeze(axis, f"'{call.name}', which picks positions of it by number")
     return _Pick(call.fixed(count), entry)
 
 

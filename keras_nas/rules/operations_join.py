@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from keras_nas.axes import Expression, Fixed, total
 from keras_nas.rules.call import RuleCall
@@ -30,7 +29,7 @@ def concatenate(call: RuleCall) -> Relation:
 def append(call: RuleCall) -> Relation:
     if call.setting("axis") is None:
         raise Undescribed("it flattens what it joins")
-    tensors = [_with_axes(call, call.argument(name)) for name in ("x1", "x2")]
+    tensors = [call.operand(call.argument(name)) for name in ("x1", "x2")]
     return _joined(call, tensors, call.setting("axis"))
 
 
@@ -93,14 +92,16 @@ def array_split(call: RuleCall) -> Relation:
     number = call.normal_axis(call.setting("axis"))
     size = call.x.axes[number].size
     if size is not None and size % call.setting("indices_or_sections"):
-        call.freeze(call.x.axes[number], f"'{call.name}' cuts it into unequal parts")
+        call.freeze(
+            call.x.axes[number], f"'{call.name}', which cuts it into unequal parts"
+        )
     return _split(call, number)
 
 
 @operation_rule("Unstack")
 def unstack(call: RuleCall) -> Relation:
     number = call.normal_axis(call.setting("axis"))
-    call.freeze(call.x.axes[number], f"positions have meaning in '{call.name}'")
+    call.freeze(call.x.axes[number], f"'{call.name}', where positions have a meaning")
     kept = [place for place in range(call.x.rank) if place != number]
     return call.same(permute(call.x, kept))
 
@@ -129,7 +130,7 @@ def pad(call: RuleCall) -> Relation:
             target.append((before, after))
             continue
         if call.setting("mode") != "constant":
-            call.freeze(axis, f"'{call.name}' pads it with its own values")
+            call.freeze(axis, f"'{call.name}', which pads it with its own values")
         is_channel = number == call.x.channel % call.x.rank
         is_free = call.setting("mode") == "constant" and (
             is_channel or bool(call.resolve(axis).atoms)
@@ -151,20 +152,10 @@ def _parts(call: RuleCall, name: str, rank: int = 0) -> list[AxisTensor]:
     values = call.argument(name)
     if not isinstance(values, (list, tuple)):
         raise Undescribed(f"its argument '{name}' is not a list of tensors")
-    tensors = [_with_axes(call, value) for value in values]
+    tensors = [call.operand(value) for value in values]
     if any(tensor.rank < rank for tensor in tensors):
         raise Undescribed(f"it joins tensors of fewer than {rank} axes")
     return tensors
-
-
-def _with_axes(call: RuleCall, value: Any) -> AxisTensor:
-    """Returns a tensor, or the fixed axes of a constant."""
-    if isinstance(value, AxisTensor):
-        return value
-    if isinstance(value, (list, tuple)) or not hasattr(value, "shape"):
-        raise Undescribed("it joins what is not a tensor")
-    reason = f"a constant in '{call.name}'"
-    return AxisTensor(tuple(call.fixed(size, reason) for size in value.shape))
 
 
 def _split(call: RuleCall, number: int) -> Relation:
@@ -222,4 +213,4 @@ def _padding(call: RuleCall, size: int, is_free: bool) -> Expression:
         return Fixed(0)
     if is_free:
         return call.atom(size, "pad_width", is_filler=True)
-    return call.fixed(size, f"padding by '{call.name}'")
+    return call.fixed(size, f"the padding by '{call.name}'")

@@ -55,7 +55,7 @@ def _follow(
             raise Undescribed(f"its argument '{name}' has {tensor.rank} axes")
         for own, place in zip(tensor.axes, places, strict=True):
             if own.size != call.x.axes[place].size:
-                call.freeze(own, f"it is broadcast in '{call.name}'")
+                call.freeze(own, f"'{call.name}', which broadcasts it")
             else:
                 call.unify(own, call.x.axes[place])
     return arguments

@@ -144,7 +144,9 @@ def _axes(call: RuleCall, setting: int | Iterable[int] | None) -> tuple[int, ...
 
 def _freeze_order(call: RuleCall, axes: Iterable[int]) -> None:
     for number in axes:
-        call.freeze(call.x.axes[number], f"positions have meaning in '{call.name}'")
+        call.freeze(
+            call.x.axes[number], f"'{call.name}', where positions have a meaning"
+        )
 
 
 def _resolved(call: RuleCall) -> AxisTensor:

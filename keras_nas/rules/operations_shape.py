@@ -8,7 +8,7 @@ from typing import Any
 from keras_nas.axes import Expression, Fixed, product
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.registry import operation_rule
-from keras_nas.rules.regroup import reshape_axes
+from keras_nas.rules.regroup import new_widths, reshape_axes
 from keras_nas.rules.relation import AxisTensor, Relation, SizeOf, Undescribed
 
 
@@ -22,7 +22,11 @@ def reshape(call: RuleCall) -> Relation:
         SizeOf(axis) if isinstance(size, int) and size >= 0 else size
         for size, axis in zip(sizes, axes, strict=True)
     )
-    return Relation(outputs=(AxisTensor(axes),), config={"newshape": target})
+    return Relation(
+        outputs=(AxisTensor(axes),),
+        config={"newshape": target},
+        widths=new_widths(call, call.x, axes),
+    )
 
 
 @operation_rule("Ravel")
@@ -78,7 +82,7 @@ def squeeze(call: RuleCall) -> Relation:
     else:
         numbers = _normal(call, axis)
     for number in numbers:
-        call.freeze(call.x.axes[number], f"it is squeezed away by '{call.name}'")
+        call.freeze(call.x.axes[number], f"'{call.name}', which squeezes it away")
     order = [number for number in range(call.x.rank) if number not in numbers]
     config = {"axis": numbers} if axis is None and numbers else {}
     return Relation(outputs=(permute(call.x, order),), config=config)
@@ -95,7 +99,7 @@ def broadcast_to(call: RuleCall) -> Relation:
         if old.size == size or old.size is None or size is None:
             axes.append(old)
         else:
-            call.freeze(old, f"it is broadcast in '{call.name}'")
+            call.freeze(old, f"'{call.name}', which broadcasts it")
             axes.append(_copies(call, size))
     target = tuple(
         size if size is None or axis.size is None else SizeOf(axis)
@@ -116,7 +120,7 @@ def tile(call: RuleCall) -> Relation:
     axes, target = [], []
     for count, old in zip(counts, old_axes, strict=True):
         if old.size == 1 and count > 1:
-            call.freeze(old, f"it is repeated by '{call.name}'")
+            call.freeze(old, f"'{call.name}', which repeats it")
             axes.append(_copies(call, count))
             target.append(SizeOf(axes[-1]))
         else:
@@ -144,7 +148,9 @@ def repeat(call: RuleCall) -> Relation:
     if len(counts) == 1:
         axes[number] = _times(call, axes[number], call.fixed(counts[0]))
     else:
-        call.freeze(axes[number], f"'{call.name}' repeats its positions unequally")
+        call.freeze(
+            axes[number], f"'{call.name}', which repeats its positions unequally"
+        )
         axes[number] = call.fixed(sum(counts))
     return Relation(outputs=(AxisTensor(tuple(axes), tensor.channel),))
 
@@ -183,7 +189,7 @@ def space_to_depth(call: RuleCall) -> Relation:
     size = call.setting("block_size")
     axes = [batch]
     for axis in (height, width):
-        call.freeze(axis, f"'{call.name}' cuts it into blocks")
+        call.freeze(axis, f"'{call.name}', which cuts it into blocks")
         axes.append(call.fixed(axis.size and axis.size // size))
     axes.append(_times(call, call.fixed(size * size), channels))
     return Relation(outputs=(AxisTensor(tuple(axes)),))
@@ -220,7 +226,9 @@ def _times(call: RuleCall, left: Expression, right: Expression) -> Expression:
 
 def _reordered(call: RuleCall, axes: int | Iterable[int]) -> Relation:
     for number in _normal(call, axes):
-        call.freeze(call.x.axes[number], f"positions have meaning in '{call.name}'")
+        call.freeze(
+            call.x.axes[number], f"'{call.name}', where positions have a meaning"
+        )
     resolved = tuple(map(call.resolve, call.x.axes))
     return call.same(AxisTensor(resolved, call.x.channel))
 

@@ -24,6 +24,7 @@ from keras_nas.rules.relation import (
     SizeOf,
     Undescribed,
     WeightAxes,
+    leaves,
     map_leaves,
 )
 
@@ -82,7 +83,9 @@ def stacked_cells(call: RuleCall) -> Relation:
 @layer_rule(layers.RNN)
 def rnn(call: RuleCall) -> Relation:
     """Any known cell over time; its settings are nested in those of the layer."""
-    inner = _inner_cell(call, call.setting("cell"))
+    inner = InnerLayer(call, call.setting("cell"))
+    if inner.rule not in _CELL_RULES:
+        return _over_time(call, _custom_step(call, inner))
     step = inner.describe(_first_step(call), call.argument("initial_state"))
     step = dataclasses.replace(
         step,
@@ -99,11 +102,11 @@ def convolutional_lstm(call: RuleCall) -> Relation:
     channel = call.normal_axis(call.channel_axis(), x.rank)
     for place, axis in enumerate(x.axes):
         if place not in (0, channel):
-            call.freeze(axis, f"'{call.name}' works across it")
+            call.freeze(axis, f"'{call.name}', which works across it")
     shape = list(call.output_shapes[0])
     if call.setting("return_sequences"):
         del shape[1]
-    spatial = [call.fixed(size, f"spatial axis of '{call.name}'") for size in shape]
+    spatial = [call.fixed(size, f"a spatial axis of '{call.name}'") for size in shape]
     step = _step(
         call, x, call.argument("initial_state"), 2, call.channel_axis(), spatial
     )
@@ -172,6 +175,40 @@ def _step(
     )
 
 
+def _custom_step(call: RuleCall, inner: InnerLayer) -> Relation:
+    """Describes one step of a cell whose rule is the user's.
+
+    The rule has the axes of the input and of each state, and then those of the output
+    and of each state: what a step leaves is what the next one starts with.
+    """
+    x = _first_step(call)
+    before = [
+        AxisTensor((x.axes[0], *(call.atom(n, "state", is_filler=True) for n in sizes)))
+        for sizes in inner.state_sizes()
+    ]
+    given = call.argument("initial_state")
+    for leaf, state in zip([] if given is None else leaves(given), before):
+        if not isinstance(leaf, AxisTensor) or leaf.shape[1:] != state.shape[1:]:
+            raise Undescribed("its initial state is not one tensor for each state")
+        for axis, other in zip(leaf.axes, state.axes, strict=True):
+            call.unify(axis, other)
+    shapes = [call.output_shapes[0][:1] + call.output_shapes[0][-1:]]
+    shapes += [state.shape for state in before]
+    relation = inner.describe(x, before, output_shapes=shapes)
+    if len(relation.outputs) != len(shapes):
+        raise Undescribed(f"the rule of its cell gives {len(relation.outputs)} outputs")
+    for old, new in zip(before, relation.outputs[1:], strict=True):
+        for axis, other in zip(old.axes, new.axes, strict=True):
+            call.unify(axis, other)
+    outputs = (
+        AxisTensor(tuple(map(call.resolve, tensor.axes)), tensor.channel)
+        for tensor in relation.outputs
+    )
+    return dataclasses.replace(
+        relation, outputs=tuple(outputs), config={"cell": relation.config}, arguments={}
+    )
+
+
 def _state_argument(call: RuleCall) -> str:
     return "initial_state" if issubclass(call.cls, layers.RNN) else "states"
 
@@ -189,7 +226,7 @@ def _weights(
         last = name.rsplit("/", 1)[-1]
         if last not in ("kernel", "recurrent_kernel", "bias"):
             continue
-        gates = call.fixed(shape[-1] // units.size, f"gates of '{call.name}'")
+        gates = call.fixed(shape[-1] // units.size, f"the gates of '{call.name}'")
         columns = product((gates, units))
         setting = f"{last.removesuffix('_kernel')}_initializer"
         initializer = call.config.get(setting)
@@ -224,7 +261,7 @@ def _tie_state(
         elif place == 0 and axis.size == x.axes[0].size:
             call.unify(axis, x.axes[0])
         else:
-            call.freeze(axis, f"it is an axis of a state of '{call.name}'")
+            call.freeze(axis, f"'{call.name}', which has it as an axis of a state")
     return state if tensor is state else call.sliced(state, tensor)
 
 
@@ -233,7 +270,7 @@ def _first_step(call: RuleCall) -> AxisTensor:
     x = call.x
     if x.rank < 3:
         raise Undescribed(f"its input of shape {x.shape} has no time axis")
-    call.freeze(x.axes[1], f"'{call.name}' goes along it")
+    call.freeze(x.axes[1], f"'{call.name}', which goes along it")
     return AxisTensor((x.axes[0], *x.axes[2:]))
 
 

@@ -62,6 +62,22 @@ def reshape_axes(
     return tuple(map(call.resolve, axes))
 
 
+def new_widths(
+    call: RuleCall, tensor: AxisTensor, axes: Sequence[Expression]
+) -> dict[str, Expression]:
+    """Returns the axes that a reshape makes of others, by position: ``"axis_2"``.
+
+    So the heads of attention that is written out have a name. The last axis is the
+    size of the vertex itself, and an axis that only passes has its name elsewhere.
+    """
+    before = set(map(call.resolve, tensor.axes))
+    return {
+        f"axis_{number}": axis
+        for number, axis in enumerate(axes[:-1])
+        if number and axis.atoms and axis not in before
+    }
+
+
 def _match_groups(
     sizes: Sequence[int | None], targets: Sequence[int | None]
 ) -> list[Range]:
@@ -114,7 +130,7 @@ def _rest(
     call: RuleCall, group: Sequence[Expression], targets: Sequence[int | None]
 ) -> list[Expression]:
     """Returns the axes between the matched groups, which are fixed."""
-    reason = f"'{call.name}' regroups it with an axis of unknown size"
+    reason = f"'{call.name}', which regroups it with an axis of unknown size"
     long = [axis for axis in group if axis.size != 1]
     sizes = [axis.size for axis in group]
     if None not in (*sizes, *targets) and prod(sizes) != prod(targets):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,9 @@ INITIALIZER = "initializer"
 # Classes, since asking for the abstract `Mapping` of every leaf would take most of the
 # time of an analysis.
 _MAPPINGS = (dict, MappingProxyType)
+
+# ``(axis, sentence)``: why the function changes when this axis changes.
+Mixed = tuple[tuple[Expression, str], ...]
 
 
 class Undescribed(Exception):
@@ -30,10 +33,12 @@ class AxisTensor:
     Attributes:
         axes: Expressions, batch axis included.
         channel: Index of the axis whose size is the size of the vertex.
+        is_variable: Whether it is a variable of some layer, used directly.
     """
 
     axes: tuple[Expression, ...]
     channel: int = -1
+    is_variable: bool = False
 
     @property
     def rank(self) -> int:
@@ -132,6 +137,7 @@ class Relation:
             however neurons are chosen (an average over it, say).
         partial: ``(axis, sentence)``: the function is undefined on some values, which
             neurons that are new on this axis may take.
+        reads: Axes of variables used directly, along which they read neurons.
     """
 
     outputs: tuple[AxisTensor, ...]
@@ -140,8 +146,25 @@ class Relation:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     widths: Mapping[str, Expression] = field(default_factory=dict)
     equal: tuple[tuple[Expression, ...], ...] = ()
-    mixes: tuple[tuple[Expression, str], ...] = ()
-    partial: tuple[tuple[Expression, str], ...] = ()
+    mixes: Mixed = ()
+    partial: Mixed = ()
+    reads: tuple[Expression, ...] = ()
+
+
+def with_initializer(
+    axes: WeightAxes, name: str, config: Mapping[str, Any]
+) -> WeightAxes:
+    """Says where new values of a weight of an inner layer come from.
+
+    Args:
+        axes: Of the weight.
+        name: Of the weight.
+        config: Settings of the inner layer; those of the outer one do not know it.
+    """
+    if axes.new != INITIALIZER or axes.initializer is not None:
+        return axes
+    setting = f"{name.rsplit('/', 1)[-1]}_initializer"
+    return replace(axes, initializer=config.get(setting))
 
 
 def leaves(value: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from keras import layers
 from keras_nas.axes import Expression
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.registry import layer_rule
-from keras_nas.rules.regroup import reshape_axes
+from keras_nas.rules.regroup import new_widths, reshape_axes
 from keras_nas.rules.relation import AxisTensor, Relation, SizeOf
 
 
@@ -29,7 +29,11 @@ def reshape(call: RuleCall) -> Relation:
         size if size in (-1, None) else SizeOf(axis)
         for size, axis in zip(call.setting("target_shape"), axes, strict=True)
     )
-    return Relation(outputs=relation.outputs, config={"target_shape": target})
+    return Relation(
+        outputs=relation.outputs,
+        config={"target_shape": target},
+        widths=new_widths(call, call.x, relation.outputs[0].axes),
+    )
 
 
 @layer_rule(layers.Permute)

@@ -52,7 +52,7 @@ def per_channel(call: RuleCall) -> Relation:
     channel = call.normal_axis(call.channel_axis())
     for number, axis in enumerate(call.x.axes):
         if number != channel:
-            call.freeze(axis, f"'{call.name}' works across it")
+            call.freeze(axis, f"'{call.name}', which works across it")
     axes = list(call.frozen_output().axes)
     axes[0], axes[channel] = call.x.axes[0], call.x.axes[channel]
     return Relation(outputs=(AxisTensor(tuple(axes), call.channel_axis()),))

@@ -86,7 +86,8 @@ class _Change:
     def part(self, part: Part, relation: Relation) -> Part:
         config = self._values(relation.config)
         weights = tuple(
-            self._shared_weight(part, weight, relation) for weight in part.weights
+            self._shared_weight(part, name, weight, relation)
+            for name, weight in part.named_weights
         )
         if not config and all(
             new is old for new, old in zip(weights, part.weights, strict=True)
@@ -95,7 +96,7 @@ class _Change:
         if config:
             part = replace(part, config={**part.config, **config})
         constants = {
-            name: self._weight(part, weight, relation.weights[name])
+            name: self._weight(part, name, weight, relation.weights[name])
             for name, weight in part.constants.items()
         }
         return replace(part, weights=weights, constants=constants)
@@ -114,25 +115,29 @@ class _Change:
             vertex = replace(vertex, outputs=outputs)
         return vertex
 
-    def _shared_weight(self, part: Part, weight: Weight, relation: Relation) -> Weight:
-        axes = relation.weights.get(weight.name)
+    def _shared_weight(
+        self, part: Part, name: str, weight: Weight, relation: Relation
+    ) -> Weight:
+        axes = relation.weights.get(name)
         if axes is None:
             return weight
         if id(weight) not in self.weights:
-            self.weights[id(weight)] = self._weight(part, weight, axes)
+            self.weights[id(weight)] = self._weight(part, name, weight, axes)
         return self.weights[id(weight)]
 
-    def _weight(self, part: Part, weight: Weight, axes: WeightAxes) -> Weight:
+    def _weight(
+        self, part: Part, name: str, weight: Weight, axes: WeightAxes
+    ) -> Weight:
         blocks = block_indices(axes, self.analysis.resolve, self.keep)
         if blocks is None:
             return weight
-        setting = f"{weight.name.rsplit('/', 1)[-1]}_initializer"
+        setting = f"{name.rsplit('/', 1)[-1]}_initializer"
         fill = fill_for(
             axes.new,
             axes.initializer or part.config.get(setting),
             weight.dtype,
             self.options.seed,
-            f"{part.key}/{weight.name}",
+            f"{part.key}/{name}",
             self.options.initializer,
             part.custom_objects,
         )

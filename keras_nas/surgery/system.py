@@ -85,7 +85,7 @@ class Job:
             if request.releases
         }
         for ref in self.analysis.flat.outputs:
-            if ref in named:
+            if ref in named or ref not in self.analysis.tensors:
                 continue
             for axis in self.analysis.axes_of(ref):
                 yield ref.vertex, axis

@@ -170,8 +170,8 @@ def _without_dropped(graph: Graph, plan: Plan) -> Graph:
 
 def _mask_part(part: Part, relation: Relation, plan: Plan) -> Part:
     weights = []
-    for weight in part.weights:
-        axes = relation.weights.get(weight.name)
+    for name, weight in part.named_weights:
+        axes = relation.weights.get(name)
         if axes is not None and axes.reads:
             blocks = block_indices(axes, plan.analysis.resolve, plan.atom_keep)
             if blocks is not None:

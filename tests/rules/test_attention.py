@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from contract import check_plan, check_training, run
 from keras import layers, ops
-from models import build, random_inputs, randomize
+from models import ZOO, build, random_inputs, randomize
 
 import keras_nas as kn
 from keras_nas.graph import analyze
@@ -430,7 +430,7 @@ def tied_by_operation() -> keras.Model:
 def test_table_read_by_operation_stays_one_variable():
     model = tied_by_operation()
     plan = kn.plan(model, {"embedding": 4})
-    assert plan.sizes["inner"] == 4 and not plan.exact
+    assert plan.sizes["inner"] == 4 and plan.exact
     check_plan(plan, model, random_inputs(model))
     changed = plan.apply()
     assert len(changed.weights) == len(model.weights)
@@ -440,6 +440,15 @@ def test_table_read_by_operation_stays_one_variable():
     hidden = table[x] @ ops.convert_to_numpy(inner.kernel)
     expected = (hidden + ops.convert_to_numpy(inner.bias)) @ table.T
     np.testing.assert_allclose(run(changed, x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_new_columns_of_a_table_read_by_operation_are_zero():
+    model = tied_by_operation()
+    plan = kn.plan(model, {"embedding": 9})
+    assert plan.exact
+    assert kn.verify(model, plan).is_equal
+    table = weight(plan.apply(), "embedding/embeddings")
+    assert not table[:, plan.keep["embedding"] < 0].any()
 
 
 def test_two_layers_with_one_variable_keep_one():
@@ -454,3 +463,33 @@ def test_two_layers_with_one_variable_keep_one():
     changed = plan.apply()
     one, two = changed.get_layer("one"), changed.get_layer("two")
     assert one.kernel is two.kernel
+
+
+# --- heads of attention that is written out -----------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ("attention_by_hand", "axis_2"),
+        ("attention_fused_split", "axis_2"),
+        ("attention_fused_unstack", "axis_3"),
+    ],
+)
+def test_heads_have_the_name_of_the_axis_that_a_reshape_makes(entry, place, size):
+    model = randomize(ZOO[entry].make())
+    reshape = next(x.name for x in model.layers if isinstance(x, layers.Reshape))
+    plan = kn.plan(model, reshape, size, axis=place)
+    assert plan.sizes[reshape, place] == size
+    assert plan.sizes[reshape] == 2
+    assert plan.exact
+    assert kn.verify(model, plan).is_equal
+    assert plan.apply().get_layer(reshape).output.shape[int(place[-1])] == size
+
+
+def test_axis_of_a_fused_projection_that_is_taken_apart_keeps_its_size():
+    model = ZOO["attention_fused_unstack"].make()
+    reshape = next(x.name for x in model.layers if isinstance(x, layers.Reshape))
+    with pytest.raises(kn.InfeasibleError, match="'unstack.*', where positions"):
+        kn.plan(model, reshape, 2, axis="axis_2")

@@ -273,10 +273,7 @@ def _two_cells_of_one_name():
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: layers.LSTM(3, activation=lambda x: x * 2), "not one that Keras"),
-        (lambda: layers.GRU(3, recurrent_activation=lambda x: x), "not one that"),
         (lambda: layers.RNN(Unknown()), "Unknown inside it"),
-        (lambda: layers.TimeDistributed(Unknown()), "Unknown inside it"),
         (_two_cells_of_one_name, "have one name"),
     ],
 )
@@ -287,3 +284,57 @@ def test_what_is_not_understood_is_frozen(make, reason):
     with pytest.raises(kn.InfeasibleError):
         kn.plan(model, "layer", 2)
     assert reason in str(kn.explain(model, "layer"))
+
+
+@keras.saving.register_keras_serializable("test_recurrent")
+class LeakyCell(layers.Layer):
+    """A cell of a user with two states."""
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.state_size = [units, units]
+        self.output_size = units
+
+    def build(self, shape, *_):
+        self.kernel = self.add_weight((shape[-1], self.units), name="kernel")
+        self.back = self.add_weight((self.units, self.units), name="back")
+
+    def call(self, inputs, states):
+        slow, fast = states
+        fast = ops.tanh(inputs @ self.kernel + slow @ self.back)
+        slow = 0.9 * slow + 0.1 * fast
+        return fast, [slow, fast]
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def leaky(**settings) -> keras.Model:
+    return over(layers.RNN(LeakyCell(4), name="layer", **settings))
+
+
+@pytest.mark.parametrize("size", [2, 6])
+@pytest.mark.parametrize(
+    "settings", [{}, {"return_sequences": True}], ids=["last", "all"]
+)
+def test_cell_of_a_user_is_resized_by_its_rule(settings, size):
+    kn.register_rule(
+        LeakyCell,
+        "b i, b u, b u -> b u, b u, b u",
+        weights={"kernel": "i -> u", "back": "u -> u"},
+        config={"units": "u"},
+    )
+    try:
+        model = leaky(**settings)
+        plan = kn.plan(model, "layer", size)
+        assert plan.exact
+        assert kn.verify(model, plan).is_equal
+        assert plan.apply().get_layer("layer").cell.units == size
+    finally:
+        kn.register_rule(LeakyCell, None)
+
+
+def test_cell_of_a_user_without_a_rule_is_frozen_by_its_name():
+    with pytest.raises(kn.InfeasibleError, match=r"leaky_cell.*register_rule"):
+        kn.plan(leaky(), "layer", 3)

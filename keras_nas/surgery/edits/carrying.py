@@ -43,10 +43,10 @@ def carry_weights(old: Part, new: Part, grid: Sequence[int | None]) -> Part:
         new: The part in its place, with weights for the same input.
         grid: Sizes of the spatial axes of what both read; None where unknown.
     """
-    known = {weight.name: weight for weight in old.weights}
+    known = dict(old.named_weights)
     weights = tuple(
-        _carried(old, new, known.get(weight.name), weight, grid)
-        for weight in new.weights
+        _carried(old, new, known.get(name), weight, grid)
+        for name, weight in new.named_weights
     )
     return replace(new, weights=weights)
 

@@ -16,8 +16,8 @@ def describe_seams(job: Job) -> str:
     analysis, options = job.analysis, job.options
     if not analysis.joints:
         return (
-            "The edit changes no size, but the sizes of the model do not keep the "
-            "restrictions, and cannot.\n\nWiden them. Received: "
+            "No sizes of the layers keep all that is asked of them."
+            "\n\nWiden the bounds, or lock less. Received: "
             f"bounds={options.bounds!r}, multiple_of={options.multiple_of!r}, "
             f"locked={options.locked!r}"
         )

@@ -17,15 +17,13 @@ from keras_nas.graph import (
     analyze,
     find_path,
     refs,
-    tensors_in,
 )
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
 from keras_nas.surgery.edits.finishing import finish
-from keras_nas.surgery.edits.merging import listed_inputs, relist
+from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
 from keras_nas.surgery.edits.new_parts import put_parts
 from keras_nas.surgery.edits.positions import Merge
-from keras_nas.surgery.edits.removal import read_align
-from keras_nas.surgery.edits.settling import Attempt
+from keras_nas.surgery.edits.removal import origins_first, read_align
 from keras_nas.surgery.options import Options
 
 MERGES = {"add": keras.layers.Add, "concatenate": keras.layers.Concatenate}
@@ -58,7 +56,7 @@ def connect_vertices(
         leaf = _fitted(draft, owner, vertex, ref)
         new.insert(place, ("added", leaf))
         relist(draft, owner, vertex, new)
-    return finish(draft, options, [Attempt(by_origin=True), *attempts])
+    return finish(draft, options, origins_first(draft, attempts))
 
 
 def disconnect_vertices(
@@ -76,9 +74,9 @@ def disconnect_vertices(
     start, end = draft.find(source), draft.find(target)
     owner = same_owner([start, end], "Both ends of an edge")
     vertex = draft.vertex(end)
-    gone = _occurrence(vertex, start, end, occurrence)
+    every = data_inputs(draft, owner, vertex)
+    gone = _occurrence(every, start, end, occurrence)
     inputs = listed_inputs(vertex)
-    every = _inputs(vertex)
     kept = [number for number in range(len(every)) if number != gone]
     if not kept:
         raise InvalidRequestError(
@@ -95,14 +93,14 @@ def disconnect_vertices(
         )
     else:
         relist(draft, owner, vertex, [(number, every[number]) for number in kept])
-    return finish(draft, options, [Attempt(by_origin=True), *attempts])
+    return finish(draft, options, origins_first(draft, attempts))
 
 
 # --- adding an edge ------------------------------------------------------------------
 
 
 def _check_merge(merge: Any) -> None:
-    if merge not in MERGES:
+    if not isinstance(merge, str) or merge not in MERGES:
         raise InvalidRequestError(
             "Tensors are brought together by 'add' or 'concatenate'.\n\nGive one of "
             f"them. Received: merge={merge!r}"
@@ -164,7 +162,12 @@ def _insert_merge(
 ) -> None:
     """Puts a merge in front of a vertex that takes one input."""
     owner, vertex = end.owner, draft.vertex(end)
-    inputs = list(tensors_in((vertex.args, vertex.kwargs)))
+    inputs = data_inputs(draft, owner, vertex)
+    if not inputs:
+        raise InvalidRequestError(
+            f"'{end.path}' is an input of a model, which reads nothing inside of it."
+            f"\n\nConnect to what it feeds. Received: target={end.path!r}"
+        )
     if len(inputs) != 1:
         raise InvalidRequestError(
             f"'{end.path}' takes {len(inputs)} tensors, and not as a list, so nothing "
@@ -223,14 +226,13 @@ def _channel(draft: Draft, owner: str, ref: TensorRef) -> int:
 # --- removing an edge ----------------------------------------------------------------
 
 
-def _occurrence(vertex: Vertex, start: Site, end: Site, occurrence: Any) -> int:
+def _occurrence(inputs: list[TensorRef], start: Site, end: Site, occurrence: Any) -> int:
     """Returns the number of the edge among all tensors that the target reads."""
-    found = [n for n, x in enumerate(_inputs(vertex)) if x.vertex == start.name]
+    found = [n for n, x in enumerate(inputs) if x.vertex == start.name]
     if not found:
         raise InvalidRequestError(
             f"'{end.path}' does not read '{start.path}'.\n\n"
-            f"It reads {sorted({leaf.vertex for leaf in _inputs(vertex)})}. "
-            f"Received: source={start.path!r}, target={end.path!r}"
+            f"It reads {_listed(inputs)}. Received: source={start.path!r}, target={end.path!r}"
         )
     is_int = isinstance(occurrence, (int, np.integer)) and not isinstance(occurrence, bool)
     if not is_int or not 0 <= occurrence < len(found):
@@ -242,15 +244,16 @@ def _occurrence(vertex: Vertex, start: Site, end: Site, occurrence: Any) -> int:
     return found[occurrence]
 
 
-def _inputs(vertex: Vertex) -> list[TensorRef]:
-    return list(tensors_in((vertex.args, vertex.kwargs)))
+def _listed(inputs: list[TensorRef]) -> str:
+    names = dict.fromkeys(repr(leaf.vertex) for leaf in inputs)
+    return ", ".join(names) or "nothing inside of its model"
 
 
 def _replace_by_input(draft: Draft, end: Site, vertex: Vertex, number: int) -> None:
     """Leads the readers of a merge to the one input that is left."""
     owner, gone = end.owner, TensorRef(end.name)
     spec = draft.spec(owner, gone)
-    kept = _inputs(vertex)[number]
+    kept = data_inputs(draft, owner, vertex)[number]
     origins = {}
     if len(draft.spec(owner, kept).shape) == len(spec.shape):
         origins = _origins_of_one(draft, owner, vertex, number)
@@ -260,6 +263,9 @@ def _replace_by_input(draft: Draft, end: Site, vertex: Vertex, number: int) -> N
     draft.lead(owner, gone, lambda _: leaf, draft.readers(owner, gone))
     if gone in refs(draft.outputs(owner)):
         draft.lead_outputs(owner, gone, kept)
+        if origins:
+            # Readers outside of a nested model read this one now.
+            draft.moved[owner, gone] = origins
     draft.drop(owner, [end.name])
 
 

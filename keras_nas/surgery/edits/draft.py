@@ -117,6 +117,15 @@ class Draft:
             vertices = {name: vertices[name] for name in names}
         self._bodies[owner] = vertices
 
+    def record(
+        self, key: str, name: str, outputs: tuple[TensorSpec, ...]
+    ) -> None:
+        """Says what a vertex inside of a new nested model gives."""
+        part = self._parts[key]
+        vertices = dict(part.body.vertices)
+        vertices[name] = replace(vertices[name], outputs=outputs)
+        self.put_part(replace(part, body=replace(part.body, vertices=vertices)))
+
     def put_part(self, part: Part) -> None:
         """Adds a part, or exchanges the one of its key."""
         self._parts[part.key] = part
@@ -195,15 +204,27 @@ class Draft:
             for leaf in found
         ]
 
-    def with_outputs(self, owner: str, vertex: Vertex) -> Vertex:
-        """Returns a vertex with the outputs that Keras says it has.
+    def with_outputs(
+        self, owner: str, vertex: Vertex, *, is_called: bool = False
+    ) -> Vertex:
+        """Returns a vertex with the outputs that Keras says it has. See `infer_outputs`.
 
         Raises:
             Exception: Keras refuses what it reads, in whatever way.
         """
         call = self.call(owner, vertex)
-        outputs = infer_outputs(self.graph(), call, self.arriving(owner, vertex))
+        arriving = self.arriving(owner, vertex)
+        outputs = infer_outputs(self.graph(), call, arriving, is_called=is_called)
         return replace(vertex, outputs=outputs)
+
+    def has_origins(self) -> bool:
+        """Whether it is known where a reader had the positions that it reads now."""
+        return bool(self.moved) or any(
+            isinstance(leaf, Seam) and leaf.origins
+            for vertices in self._bodies.values()
+            for vertex in vertices.values()
+            for leaf in tensors_in((vertex.args, vertex.kwargs))
+        )
 
     def free_name(self, owner: str, name: str) -> str:
         """Returns a name that no vertex of a body has, nor a part with that path."""

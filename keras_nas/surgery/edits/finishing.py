@@ -13,6 +13,7 @@ from keras_nas.graph import (
     Seam,
     TensorRef,
     analyze,
+    analyze_region,
     check_graph,
     drop_unused,
     flatten,
@@ -40,8 +41,9 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
 
     rewired = drop_unused(draft.graph())
     graph = spread(rewired, draft)
-    if _has_seams(graph) or _restricts_sizes(options):
-        analysis = analyze(graph)
+    unequal = _unequal_axes(flatten(graph))
+    if unequal or _restricts_sizes(options):
+        analysis = _analyze(graph, unequal, options)
         if _has_other_grids(analysis):
             graph = spread(rewired, draft, analysis)
             analysis = analyze(graph)
@@ -77,12 +79,31 @@ def _output_names(graph: Graph) -> list[str]:
     return [graph.parts[key].name for key in parts]
 
 
-def _has_seams(graph: Graph) -> bool:
-    return any(
-        isinstance(leaf, Seam)
-        for call in flatten(graph).calls
-        for leaf in tensors_in((call.args, call.kwargs))
+def _unequal_axes(flat: FlatGraph) -> list[tuple[TensorRef, int]]:
+    """Returns the axes of tensors that are others than their readers were made for."""
+    return [
+        (seam.ref, axis)
+        for call in flat.calls
+        for seam in tensors_in((call.args, call.kwargs))
+        if isinstance(seam, Seam)
+        for axis, size in enumerate(flat.specs[seam.ref].shape)
+        if axis in seam.origins or size != seam.spec.shape[axis]
+    ]
+
+
+def _analyze(
+    graph: Graph, unequal: list[tuple[TensorRef, int]], options: Options
+) -> Analysis:
+    """Analyses what the edit can reach, or everything if options name more."""
+    names_layers = _restricts_sizes(options) or options.importance not in (None, "l2")
+    # What is fixed around a region says nothing about where its channels are.
+    has_channels_first = any(
+        part.config.get("data_format") == "channels_first"
+        for part in graph.parts.values()
     )
+    if names_layers or has_channels_first:
+        return analyze(graph)
+    return analyze_region(graph, unequal)
 
 
 def _restricts_sizes(options: Options) -> bool:

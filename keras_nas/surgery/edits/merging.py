@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Seam, TensorRef, Vertex
+from keras_nas.rules import leaves, split_masks
 from keras_nas.surgery.edits.draft import Draft
 from keras_nas.surgery.edits.positions import Merge, joined_axis
 
@@ -22,6 +23,15 @@ def listed_inputs(vertex: Vertex) -> list[Leaf] | None:
     if not all(isinstance(leaf, (TensorRef, Seam)) for leaf in inputs):
         return None
     return inputs
+
+
+def data_inputs(draft: Draft, owner: str, vertex: Vertex) -> list[TensorRef]:
+    """Returns what a vertex is called on; masks, which Keras passes itself, are not."""
+    part = draft.call(owner, vertex).part
+    data: list[Any] = [vertex.args, dict(vertex.kwargs)]
+    if part.body is None:
+        data, _ = split_masks(part.cls, vertex.args, vertex.kwargs)
+    return [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
 
 
 def relist(
@@ -46,18 +56,22 @@ def relist(
     leaves = type(vertex.args[0])(leaf for _, leaf in inputs)
     new = replace(vertex, args=(leaves, *vertex.args[1:]))
     try:
-        new = draft.with_outputs(owner, new)
+        new = draft.with_outputs(owner, new, is_called=True)
     except Exception as error:
         shapes = [spec.shape for spec in draft.arriving(owner, new)]
         raise InvalidRequestError(
-            f"'{vertex.name}' does not take {len(leaves)} inputs of the shapes "
-            f"{shapes}: {error}\n\nMake the shapes equal first, or choose another "
-            f"vertex. Received: {vertex.name!r}"
+            f"'{vertex.name}' ({draft.call(owner, vertex).part.cls.__name__}) cannot "
+            f"read {_counted(len(shapes))} of the shapes {shapes}: {error}\n\nMake the "
+            f"shapes equal first, or choose another vertex. Received: {vertex.name!r}"
         ) from error
     origins = _origins(draft, owner, vertex, old, new, inputs)
     draft.put(owner, new)
     if origins:
         draft.moved[owner, TensorRef(vertex.name)] = origins
+
+
+def _counted(number: int) -> str:
+    return "one tensor" if number == 1 else f"{number} tensors"
 
 
 def _origins(draft: Draft, owner: str, vertex: Vertex, old: Any, new: Vertex, inputs):

@@ -15,8 +15,10 @@ from keras_nas.graph import (
     TensorSpec,
     Vertex,
     create,
+    flatten,
+    infer_outputs,
     names_kept,
-    spec_of,
+    tensors_in,
     wrap_layer,
 )
 from keras_nas.rules import map_leaves
@@ -75,7 +77,7 @@ def put_layer(
     vertex = Vertex(name, key, (argument,))
     try:
         if isinstance(layer, keras.Model):
-            vertex = replace(vertex, outputs=_outputs_of_model(layer, made_for))
+            vertex = replace(vertex, outputs=_open_model(draft, key, made_for))
         else:
             vertex = draft.with_outputs(owner, vertex)
     except Exception as error:
@@ -90,10 +92,31 @@ def put_layer(
     return TensorRef(name)
 
 
-def _outputs_of_model(model: Any, spec: TensorSpec) -> tuple[TensorSpec, ...]:
-    tensor = keras.KerasTensor(spec.shape, dtype=spec.dtype)
-    outputs = model.compute_output_spec(tensor)
-    return tuple(spec_of(output) for output in keras.tree.flatten(outputs))
+def _open_model(draft: Draft, key: str, spec: TensorSpec) -> tuple[TensorSpec, ...]:
+    """Returns what a model in a draft gives for a tensor.
+
+    Its inside may have been recorded for a grid of any size; now its size is known.
+    """
+    graph = draft.graph()
+    body = graph.parts[key].body
+    flat = flatten(replace(graph, body=body))
+    specs: dict[TensorRef, TensorSpec] = {}
+    seen: set[tuple[str, str]] = set()
+    for call in flat.calls:
+        arriving = [specs[ref] for ref in tensors_in((call.args, call.kwargs))]
+        outputs = call.outputs
+        if TensorRef(call.path) in flat.inputs:
+            outputs = (TensorSpec(spec.shape, call.outputs[0].dtype),)
+        elif any(None in output.shape[1:] for output in call.outputs):
+            outputs = infer_outputs(graph, call, arriving)
+        for number, output in enumerate(outputs):
+            specs[TensorRef(call.path, number)] = output
+        owner, name = call.home
+        home = (owner or key, name)
+        if outputs != call.outputs and home not in seen:
+            draft.record(*home, outputs)
+        seen.add(home)
+    return tuple(specs[ref] for ref in flat.outputs)
 
 
 def put_parts(draft: Draft, owner: str, layer: Any, name: str) -> Part:

@@ -103,7 +103,7 @@ class Merge:
             self._tensors[label] = AxisTensor(
                 tuple(
                     Fixed(size)
-                    if size is None or size == 1
+                    if size is None
                     else self._unifier.atom(size, str(label))
                     for size in shape
                 )

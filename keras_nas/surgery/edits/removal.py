@@ -8,10 +8,9 @@ from typing import Any
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Graph, Seam, TensorRef, Vertex, reads, refs
-from keras_nas.rules import leaves, split_masks
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
 from keras_nas.surgery.edits.finishing import finish
-from keras_nas.surgery.edits.merging import listed_inputs, relist
+from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
 from keras_nas.surgery.edits.positions import Merge, joined_axis
 from keras_nas.surgery.edits.settling import DIRECTIONS, Attempt
 from keras_nas.surgery.options import Options
@@ -27,11 +26,7 @@ def remove_vertices(
     removal = _Removal(draft, owner, [site.name for site in sites], connect)
     attempts = read_align(align)
     removal.run()
-    if draft.moved:
-        # Readers of a merge that has other inputs keep the neurons that they knew.
-        exact = [replace(attempt, by_origin=True) for attempt in attempts]
-        attempts = [*exact, Attempt(by_origin=True), *attempts]
-    return finish(draft, options, attempts)
+    return finish(draft, options, origins_first(draft, attempts))
 
 
 def read_align(align: Any) -> list[Attempt]:
@@ -44,6 +39,14 @@ def read_align(align: Any) -> list[Attempt]:
             f"or several in the order in which to try them. Received: align={align!r}"
         )
     return [Attempt(direction) for direction in directions]
+
+
+def origins_first(draft: Draft, attempts: list[Attempt]) -> list[Attempt]:
+    """Returns attempts of which the first leave readers exactly what they knew."""
+    if not draft.has_origins():
+        return attempts
+    exact = [replace(attempt, by_origin=True) for attempt in attempts]
+    return [*exact, Attempt(by_origin=True), *attempts]
 
 
 def _sites(draft: Draft, names: Any) -> list[Site]:
@@ -181,26 +184,30 @@ class _Removal:
         )
 
     def _sources(self, ref: TensorRef) -> list[TensorRef]:
-        """Returns what comes in place of a tensor of a removed vertex, in order."""
-        found: list[TensorRef] = []
+        """Returns what comes in place of a tensor of a removed vertex, in order.
+
+        A merge that reads a tensor twice passes it on twice. A tensor that several ways
+        through a removed block lead to comes once: a residual block becomes its input.
+        """
+        direct = self._bypass(ref)
+        if all(source.vertex not in self._names for source in direct):
+            return direct
+        found: dict[TensorRef, None] = {}
+        seen: set[TensorRef] = set()
         pending = [ref]
         while pending:
             ref = pending.pop()
-            if ref.vertex in self._names:
+            if ref.vertex not in self._names:
+                found[ref] = None
+            elif ref not in seen:
+                seen.add(ref)
                 pending.extend(reversed(self._bypass(ref)))
-            else:
-                found.append(ref)
-        return found
+        return list(found)
 
     def _bypass(self, ref: TensorRef) -> list[TensorRef]:
         """Returns what a removed vertex reads in place of one of its outputs."""
         vertex = self._draft.vertices(self._owner)[ref.vertex]
-        part = self._draft.old.parts[vertex.part]
-        if part.is_operation or part.body is None:
-            data, _ = split_masks(part.cls, vertex.args, vertex.kwargs)
-        else:
-            data = [vertex.args, dict(vertex.kwargs)]
-        inputs = [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
+        inputs = data_inputs(self._draft, self._owner, vertex)
         if listed_inputs(vertex) is None:
             # Attention to itself reads one tensor, however often it is named.
             inputs = list(dict.fromkeys(inputs))

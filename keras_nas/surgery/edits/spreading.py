@@ -133,7 +133,7 @@ class _Spreading:
                 f"{arriving.shape}.\n\nChange what changes the number of axes (such as "
                 f"a Flatten or a pooling) together with it. Received: {call.path!r}"
             )
-        if arriving.shape == seam.spec.shape and not seam.origins:
+        if _agree(arriving, seam.spec) and not seam.origins:
             return None
         return seam
 
@@ -247,6 +247,14 @@ def _with_seams(call: Call, seams: list[Seam | None]) -> Vertex:
         return ref if seam is None else replace(seam, ref=ref)
 
     return map_arguments(call.vertex, cross)
+
+
+def _agree(arriving: TensorSpec, expected: TensorSpec) -> bool:
+    """Whether two shapes are the same as far as they are known."""
+    return all(
+        a == b or None in (a, b)
+        for a, b in zip(arriving.shape, expected.shape, strict=True)
+    )
 
 
 def _broadcasts_anew(passing: list[TensorSpec], made_for: list[TensorSpec]) -> bool:
