@@ -17,8 +17,16 @@ from keras_nas.axes import Expression, Fixed, Unifier
 from keras_nas.graph.check import rule_call_on
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
 from keras_nas.graph.inference import refs_in, tensors_in
-from keras_nas.graph.structure import Graph, Seam, TensorRef, TensorSpec, Vertex
-from keras_nas.rules import AxisTensor, Relation, Undescribed, find_rule
+from keras_nas.graph.structure import (
+    Graph,
+    Seam,
+    TensorRef,
+    TensorSpec,
+    VariableRef,
+    Vertex,
+)
+from keras_nas.graph.weight import Weight
+from keras_nas.rules import AxisTensor, Relation, Undescribed, find_rule, leaves
 
 
 class Slot(NamedTuple):
@@ -59,6 +67,7 @@ class _Search:
         self._pending: list[tuple[str, Slot]] = []
         for call in flat.calls:
             self._add(call)
+        self._partners = _partners(graph, flat)
 
     def run(self, start: Iterable[tuple[TensorRef, int]]) -> list[Call]:
         for ref, axis in start:
@@ -91,6 +100,10 @@ class _Search:
             # All calls of one layer have its weights and settings in common.
             for sibling in self._siblings[call.part.key]:
                 self._go_to(sibling, slot)
+            # A variable with several roles may tie any axis of theirs to any other.
+            for partner in self._partners.get(path, ()):
+                for other in self._slots(partner):
+                    self._leave(partner, other)
         for group in self._groups(call):
             if slot in group:
                 for other in group:
@@ -104,17 +117,58 @@ class _Search:
         for sibling in self._siblings[self._calls[path].part.key]:
             self._go_to(sibling, slot)
 
-    def _groups(self, call: Call) -> Groups:
-        arriving = [
+    def _slots(self, path: str) -> Iterator[Slot]:
+        self._reached.add(path)
+        call = self._calls[path]
+        return _all_slots(self._arriving(call), call.outputs)
+
+    def _arriving(self, call: Call) -> list[TensorSpec]:
+        return [
             leaf.spec if isinstance(leaf, Seam) else self._specs[leaf]
             for leaf in tensors_in((call.args, call.kwargs))
         ]
+
+    def _groups(self, call: Call) -> Groups:
+        arriving = self._arriving(call)
         key = (id(call.part), *arriving, *call.outputs)
         known = _KNOWN.get(call.vertex)
         if known is None or known[0] != key:
             known = (key, _tied_axes(self._graph, call, arriving))
             _KNOWN[call.vertex] = known
         return known[1]
+
+
+def _partners(graph: Graph, flat: FlatGraph) -> dict[str, list[str]]:
+    """Returns path of a call -> the calls that use a variable of it in another role.
+
+    Those of one layer that is always called in the same way are not meant.
+    """
+    users: dict[int, dict[str, Call]] = defaultdict(dict)
+    for call in flat.calls:
+        for weight in call.part.weights:
+            users[id(weight)][call.path] = call
+        for leaf in leaves((call.args, call.kwargs)):
+            if isinstance(leaf, VariableRef):
+                leaf = graph.parts[leaf.part].weights[leaf.index]
+            if isinstance(leaf, Weight):
+                users[id(leaf)][call.path] = call
+    partners: dict[str, list[str]] = {}
+    for calls in users.values():
+        if len(calls) > 1 and len({_role(call) for call in calls.values()}) > 1:
+            for path in calls:
+                known = partners.setdefault(path, [])
+                known.extend(other for other in calls if other not in known)
+    return partners
+
+
+def _role(call: Call) -> tuple:
+    """What two calls of one layer have in common if they use its weights alike."""
+    plain = [
+        leaf
+        for leaf in leaves((call.args, call.kwargs))
+        if isinstance(leaf, (bool, int, float, str))
+    ]
+    return (call.part.key, len(refs_in((call.args, call.kwargs))), tuple(plain))
 
 
 def _tied_axes(graph: Graph, call: Call, arriving: list[TensorSpec]) -> Groups:

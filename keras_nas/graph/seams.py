@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_nas.axes import Expression, Fixed, Unifier
+from keras_nas.axes import Expression, Unifier
 from keras_nas.graph.structure import Seam, TensorRef
 from keras_nas.rules import AxisTensor
 
@@ -77,5 +77,5 @@ class Seams:
         if number not in seam.origins and arriving.size == size:
             return arriving
         if size is None or arriving.size is None:
-            return Fixed(size, f"'{label}'")
+            return arriving  # Nobody knows better.
         return self._unifier.atom(size, label)

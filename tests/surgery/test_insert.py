@@ -12,7 +12,6 @@ from editing import (
     layer_at,
     names,
     refused,
-    same_function,
     sizes,
     untouched,
     value,
@@ -521,7 +520,7 @@ def test_operations_are_vertices_like_others():
     a, b = dense(4, "a")(source), dense(4, "b")(source)
     model = keras.Model(source, layers.Dense(2, name="head")(ops.add(a, b)[:, 1:]))
     graph = kn.Graph.from_model(randomize(model))
-    operation = [name for name in graph.body.vertices if name.startswith("add")][0]
+    (operation,) = (name for name in graph.body.vertices if name.startswith("add"))
     x = random_inputs(model)
     new = insert(model, dense(4, "new"), operation)
     total = by_hand(new.get_layer("a"), x) + by_hand(new.get_layer("b"), x)
@@ -741,7 +740,42 @@ def test_what_is_no_layer_is_refused(layers_):
 
 
 def test_class_instead_of_a_layer_is_refused():
-    refused(insert, chain(4, 2), layers.Dense, "d0", match="layer")
+    refused(insert, chain(4, 2), layers.Dense, "d0", match="The class Dense")
+
+
+def test_subclassed_model_is_refused():
+    class Mine(keras.Model):
+        """What it computes is in its ``call``."""
+
+        def __init__(self):
+            super().__init__(name="mine")
+            self.inside = layers.Dense(4)
+
+        def call(self, x):
+            return self.inside(x)
+
+    refused(insert, chain(4, 2), Mine(), "d0", match="'mine'.*subclassed")
+
+
+def test_layer_of_a_users_class_is_inserted_with_its_settings():
+    class Scaled(keras.layers.Layer):
+        """Multiplies by a constant."""
+
+        def __init__(self, factor, **settings):
+            super().__init__(**settings)
+            self.factor = factor
+
+        def get_config(self):
+            return {**super().get_config(), "factor": self.factor}
+
+        def call(self, x):
+            return self.factor * x
+
+    model = chain(4, 2)
+    new = insert(model, Scaled(3.0, name="scaled"), "d0")
+    x = random_inputs(model)
+    middle = 3 * by_hand(model.get_layer("d0"), x)
+    close(run(new, x), by_hand(model.get_layer("d1"), middle))
 
 
 def test_input_layer_cannot_be_inserted():

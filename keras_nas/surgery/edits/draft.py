@@ -70,6 +70,11 @@ class Draft:
         self._body_outputs: dict[str, Any] = {}
         self._parts: dict[str, Part] = {}
 
+    @property
+    def new_parts(self) -> Mapping[str, Part]:
+        """The parts that were added or exchanged."""
+        return dict(self._parts)
+
     def find(self, name: Any) -> Site:
         """Returns the site of a vertex. See `Paths.find`."""
         path = self._paths.find(name)

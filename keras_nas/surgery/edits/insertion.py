@@ -5,10 +5,23 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import keras
+
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Graph, TensorRef, refs
+from keras_nas.graph import (
+    Body,
+    Graph,
+    Seam,
+    TensorRef,
+    Vertex,
+    refs,
+    sort_vertices,
+    tensors_in,
+    wrap_layer,
+)
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
 from keras_nas.surgery.edits.finishing import finish
+from keras_nas.surgery.edits.identity import as_identity, is_nonnegative_after
 from keras_nas.surgery.edits.new_parts import put_layer, read_layers
 from keras_nas.surgery.edits.settling import Attempt
 from keras_nas.surgery.options import Options
@@ -31,6 +44,8 @@ def insert_layers(
     for layer in listed:
         new = put_layer(draft, site.owner, layer, new, after=new.vertex)
         names.append(new.vertex)
+    if identity:
+        _start_as_identity(draft, site, names)
     spec = draft.spec(site.owner, old)
     leaf = draft.seam(site.owner, new, spec, old)
     draft.lead(site.owner, old, lambda _: leaf, readers)
@@ -61,6 +76,41 @@ def _readers(draft: Draft, site: Site, to: Any) -> list[str]:
                 f"{', '.join(map(repr, readers)) or 'no vertex'}. Received: to={to!r}"
             )
     return [reader.name for reader in chosen]
+
+
+def _start_as_identity(draft: Draft, site: Site, names: list[str]) -> None:
+    """Gives new layers the weights with which they are the identity together.
+
+    Channels beyond those of the input are not read by anything: the weights that could
+    read them start at zero.
+    """
+    old = TensorRef(site.name)
+    spec = draft.spec(site.owner, old)
+    vertices = {name: draft.vertices(site.owner)[name] for name in names}
+    for name, vertex in vertices.items():
+        if any(isinstance(leaf, Seam) for leaf in tensors_in(vertex.args)):
+            raise InvalidRequestError(
+                f"'{name}' was built for another width than that of what it would read, "
+                "so it cannot be the identity.\n\nGive a layer that is not built, or "
+                f"leave out identity=True. Received: {name!r}"
+            )
+    # In place of all that comes before, under the same name.
+    source = keras.layers.InputLayer(batch_shape=spec.shape, dtype=spec.dtype)
+    key = f"what '{site.path}' gives"
+    part = wrap_layer(source, key)[key]
+    vertices[site.name] = Vertex(site.name, key, outputs=(spec,))
+    body = Body(
+        vertices=sort_vertices(vertices),
+        inputs=old,
+        outputs=TensorRef(names[-1]),
+        cls=keras.Model,
+        name="inserted",
+    )
+    fragment = Graph(body, {**draft.new_parts, key: part})
+    is_nonnegative = is_nonnegative_after(draft.old, site.path)
+    for new in as_identity(fragment, is_nonnegative=is_nonnegative).parts.values():
+        if new is not part:
+            draft.put_part(new)
 
 
 def _warn_of_other_widths(

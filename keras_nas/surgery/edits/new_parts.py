@@ -35,8 +35,11 @@ def read_layers(layers: Any) -> list[Any]:
     for layer in listed:
         is_layer = isinstance(layer, keras.Layer)
         if not is_layer or isinstance(layer, keras.layers.InputLayer):
+            what = f"A {type(layer).__name__}"
+            if isinstance(layer, type):
+                what = f"The class {layer.__name__}, which is no layer yet,"
             raise InvalidRequestError(
-                f"A {type(layer).__name__} cannot be put into a model.\n\nGive a Keras "
+                f"{what} cannot be put into a model.\n\nGive a Keras "
                 "layer, a list of layers, or a functional model with one input and one "
                 f"output. Received: {layer!r}"
             )
@@ -71,7 +74,13 @@ def put_layer(
     made_for = shape_built_for(layer, spec)
     if made_for is None:
         layer, made_for = called_copy(layer, spec), spec
-    put_parts(draft, owner, layer, name)
+    part = put_parts(draft, owner, layer, name)
+    if isinstance(layer, keras.Model) and part.body is None:
+        raise InvalidRequestError(
+            f"The model '{layer.name}' of class {type(layer).__name__} is subclassed: "
+            "Keras has no graph of it.\n\nRewrite it with the functional API, or as a "
+            f"`keras.Layer`. Received: {layer!r}"
+        )
     key = _key(owner, name)
     argument = leaf if made_for == spec else Seam(leaf, made_for, (owner, name))
     vertex = Vertex(name, key, (argument,))
