@@ -44,7 +44,8 @@ OUTSIDE = {
     "rules": {"numpy", "keras"},
     "graph": {"numpy", "keras", "ml_dtypes"},
     "milp": {"numpy", "pyomo", "highspy"},
-    "importance": {"numpy", "keras"},
+    # The backends in its one file that differentiates.
+    "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
     "search": {"numpy", "keras"},
     "plots": {"numpy", "keras", "matplotlib", "pydot"},

@@ -170,6 +170,11 @@ def own_memory(value: Any) -> Any:
     return value
 
 
+def forget_variable(optimizer: Any, variable: Any) -> None:
+    """Undoes ``optimizer.add_variable``."""
+    optimizer._tracker.untrack(variable)
+
+
 def share_layer(layer: Any, old: Any, new: Any) -> None:
     """Makes a layer, but not what is inside it, use ``new`` where it used ``old``."""
     _replace_attribute(layer, old, new)

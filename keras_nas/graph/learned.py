@@ -60,6 +60,7 @@ class Learned:
             },
             mixes=() if is_exact else self._all("mixes"),
             partial=self._all("partial"),
+            macs=tuple(axes for r in self._relations for axes in r.macs),
         )
 
     # --- what the rules say ---------------------------------------------------

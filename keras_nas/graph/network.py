@@ -73,6 +73,7 @@ def describe_network(
         equal=tuple(group for r in relations for group in r.equal),
         mixes=tuple(mixed for r in relations for mixed in r.mixes),
         partial=tuple(mixed for r in relations for mixed in r.partial),
+        macs=tuple(axes for r in relations for axes in r.macs),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -9,75 +10,65 @@ import numpy as np
 
 from keras_nas.axes import Atom, Expression, scatter
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Analysis, Call, Graph, Part, TensorRef
-from keras_nas.importance.magnitude import l2_magnitude
-from keras_nas.rules import SizeOf, leaves
+from keras_nas.graph import Analysis, Graph
+from keras_nas.importance.chance import Random
+from keras_nas.importance.criterion import Criterion
+from keras_nas.importance.geometric_median import GeometricMedian
+from keras_nas.importance.lamp import Lamp
+from keras_nas.importance.layers import LayerInfo, makers_of
+from keras_nas.importance.magnitude import Magnitude
+from keras_nas.importance.scale import NormalizationScale
 
 FindAxis = Callable[[Any], tuple[str, Expression]]
 
-
-class LayerInfo(str):
-    """The path of a layer, with what an importance function may want to know.
-
-    Attributes:
-        size: Number of neurons on the channel axis of its output.
-        config: Settings of the layer.
-        weights: Weight name -> array.
-    """
-
-    size: int
-    config: Mapping[str, Any]
-    weights: Mapping[str, np.ndarray]
-
-    @classmethod
-    def of(cls, path: str, part: Part, size: int) -> LayerInfo:
-        info = cls(path)
-        info.size = size
-        info.config = part.config
-        info.weights = _LazyWeights(part)
-        return info
-
-
-class _LazyWeights(Mapping):
-    """Weights by name, read only when asked for."""
-
-    def __init__(self, part: Part):
-        self._weights = dict(part.named_weights)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._weights[name].value()
-
-    def __iter__(self):
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
+NAMED: dict[str, Callable[[], Criterion]] = {
+    "l1": lambda: Magnitude(p=1),
+    "l2": Magnitude,
+    "group_l1": lambda: Magnitude(p=1, group=True),
+    "group_l2": lambda: Magnitude(group=True),
+    "bn_scale": NormalizationScale,
+    "lamp": Lamp,
+    "fpgm": GeometricMedian,
+    "random": Random,
+}
 
 
 def check_importance(importance: Any, find: FindAxis) -> Any:
-    """Returns an importance with its dict, if it is one, read and checked.
+    """Returns an importance, read and checked.
 
     Args:
-        importance: What the user gave: ``"l2"``, None, a callable or a dict.
+        importance: What the user gave: a name such as ``"l2"``, a `Criterion`, None, a
+            callable or a dict.
         find: ``key -> (path, axis)``; raises for an unknown layer.
 
+    Returns:
+        What `atom_utilities` takes.
+
     Raises:
-        InvalidRequestError: A wrong type, length, or NaN.
+        InvalidRequestError: A wrong name, type, length, or NaN.
     """
-    if importance is None or callable(importance):
-        return importance
     if isinstance(importance, str):
-        if importance == "l2":
-            return importance
+        if importance in NAMED:
+            return NAMED[importance]()
+        names = ", ".join(map(repr, NAMED))
         raise InvalidRequestError(
-            f"There is no importance named {importance!r}.\n\nUse 'l2', a dict from "
-            f"layer name to array, or a callable. Received: importance={importance!r}"
+            f"There is no importance named {importance!r}.\n\nUse one of {names}, an "
+            "object of keras_nas.importance, a dict from layer name to array, or a "
+            f"callable. Received: importance={importance!r}"
         )
+    if inspect.isclass(importance) and issubclass(importance, Criterion):
+        raise InvalidRequestError(
+            f"{importance.__name__} is a class.\n\nMake an object of it: "
+            f"importance={importance.__name__}(...). Received: importance={importance!r}"
+        )
+    is_criterion = isinstance(importance, Criterion)
+    if importance is None or is_criterion or callable(importance):
+        return importance
     if not isinstance(importance, Mapping):
         raise InvalidRequestError(
-            f"Importance cannot be a {type(importance).__name__}.\n\nUse 'l2', a dict "
-            "from layer name to array, or a callable. "
-            f"Received: importance={importance!r}"
+            f"Importance cannot be a {type(importance).__name__}.\n\nUse a name such "
+            "as 'l2', an object of keras_nas.importance, a dict from layer name to "
+            f"array, or a callable. Received: importance={importance!r}"
         )
     stated: dict[str, list[tuple[Expression, np.ndarray]]] = {}
     for key, values in importance.items():
@@ -104,6 +95,8 @@ def atom_utilities(
         Atom -> float array of shape ``(atom.size,)``. A neuron nobody speaks for
         (padding) has utility 0.
     """
+    if isinstance(importance, Criterion):
+        return importance.utilities(graph, analysis, atoms)
     utilities = {atom: np.zeros(atom.size) for atom in atoms}
     named: set[str] = set()
     if isinstance(importance, Mapping):
@@ -112,56 +105,15 @@ def atom_utilities(
         for pairs in importance.values():
             for axis, values in pairs:
                 _add(utilities, scatter(axis, values))
-    for path, part in sized_layers(graph, analysis).items():
-        axis = analysis.channel_of(analysis.output_of(path))
-        if axis is None or part.key in named:
+    for path, (part, axis) in makers_of(graph, analysis, frozenset(atoms)).items():
+        if part.key in named:
             continue
-        if utilities.keys().isdisjoint(axis.atoms | _inner_atoms(analysis, part)):
-            continue
-        _add(utilities, _layer_utility(analysis, importance, path, part, axis))
+        values = 1.0
+        if callable(importance):
+            values = importance(LayerInfo.of(path, part, axis.size))
+            values = 1.0 if values is None else values
+        _add(utilities, scatter(axis, _read_values(path, values, axis.size)))
     return utilities
-
-
-def _inner_atoms(analysis: Analysis, part: Part) -> frozenset[Atom]:
-    """Neurons of the further widths of a layer, such as its heads."""
-    widths = analysis.parts[part.key].widths.values()
-    return frozenset().union(*(analysis.resolve(axis).atoms for axis in widths))
-
-
-def sized_layers(graph: Graph, analysis: Analysis) -> dict[str, Part]:
-    """Returns the layers with weights and a width of their own, by first call."""
-    result: dict[str, Part] = {}
-    seen: set[str] = set()
-    for call in analysis.flat.calls:
-        part = call.part
-        if part.key in seen or not part.weights:
-            continue
-        seen.add(part.key)
-        if _has_own_width(analysis, call):
-            result[call.path] = part
-    return result
-
-
-def _has_own_width(analysis: Analysis, call: Call) -> bool:
-    """Whether a layer makes neurons, and does not just pass those of its input."""
-    relation = analysis.parts[call.part.key]
-    if not any(isinstance(leaf, SizeOf) for leaf in leaves(relation.config)):
-        return False
-    arguments = leaves((tuple(call.args), dict(call.kwargs)))
-    inputs = [analysis.tensors[x] for x in arguments if isinstance(x, TensorRef)]
-    return all(output not in inputs for output in relation.outputs)
-
-
-def _layer_utility(
-    analysis: Analysis, importance: Any, path: str, part: Part, axis: Expression
-) -> dict[Atom, np.ndarray]:
-    if importance == "l2":
-        return l2_magnitude(analysis, part)
-    values: Any = 1.0
-    if callable(importance):
-        values = importance(LayerInfo.of(path, part, axis.size))
-        values = 1.0 if values is None else values
-    return scatter(axis, _read_values(path, values, axis.size))
 
 
 def _read_values(key: Any, values: Any, size: int) -> np.ndarray:

@@ -4,6 +4,8 @@ Pure data in, pure data out; knows neither Keras nor axes. Pyomo is imported by 
 first solve only.
 """
 
+from keras_nas.milp.budgets import Budget, OverBudget, sizes_above, solve_budgets
+from keras_nas.milp.cost import Cost
 from keras_nas.milp.reach import reachable
 from keras_nas.milp.solve import nearest, solve
 from keras_nas.milp.solvers import INSTALL, is_available
@@ -20,9 +22,12 @@ from keras_nas.milp.tangents import positive_utilities
 
 __all__ = [
     "INSTALL",
+    "Budget",
+    "Cost",
     "Infeasible",
     "Key",
     "Linear",
+    "OverBudget",
     "Piece",
     "SizeSystem",
     "Sizes",
@@ -31,5 +36,7 @@ __all__ = [
     "nearest",
     "positive_utilities",
     "reachable",
+    "sizes_above",
     "solve",
+    "solve_budgets",
 ]

@@ -218,8 +218,9 @@ class ReducedCosts:
             step = np.linalg.lstsq(
                 hessian + ridge * np.eye(len(y)), gradient, rcond=None
             )[0]
-            gain = float(gradient @ step)
-            if not gain > 1e-2 * smoothing:
+            with np.errstate(over="ignore", invalid="ignore"):
+                gain = float(gradient @ step)
+            if not 1e-2 * smoothing < gain < math.inf:
                 break
             for halving in range(HALVINGS):
                 part = 0.5**halving

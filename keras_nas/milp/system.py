@@ -23,6 +23,7 @@ class Status(enum.Enum):
     """How a solve ended; the value is its sentence."""
 
     OPTIMAL = "These sizes are the optimum."
+    IMPROVED = "Nothing that was tried keeps more than these sizes."
     INCUMBENT = "The time limit was reached; these are the best sizes until then."
 
 

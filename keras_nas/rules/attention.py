@@ -34,6 +34,7 @@ from keras_nas.rules.call import RuleCall
 from keras_nas.rules.registry import layer_rule, shipped
 from keras_nas.rules.relation import (
     AxisTensor,
+    Macs,
     Relation,
     SizeOf,
     Undescribed,
@@ -81,6 +82,13 @@ def multi_head_attention(call: RuleCall) -> Relation:
         },
         equal=_sizes_of_backend(call, query, key_dim, value_dim),
         mixes=mixes,
+        macs=(
+            *_projecting(call, query, features[0], heads, key_dim, value_dim),
+            (*key.axes, heads, key_dim),
+            (*value.axes, heads, value_dim),
+            *_attending(query, value, places, heads, (key_dim, value_dim)),
+            (*query.axes[:-1], heads, value_dim, *output),
+        ),
     )
 
 
@@ -121,6 +129,13 @@ def grouped_query_attention(call: RuleCall) -> Relation:
         # Keras refuses a query and a value with different numbers of features.
         equal=((features[0], features[2]),),
         mixes=mixes,
+        macs=(
+            *_projecting(call, query, features[0], heads, head_dim, head_dim),
+            (*key.axes, groups, head_dim),
+            (*value.axes, groups, head_dim),
+            *_attending(query, value, (1,), heads, (head_dim, head_dim)),
+            (*query.axes[:-1], heads, head_dim, features[0]),
+        ),
     )
 
 
@@ -140,6 +155,33 @@ def _query_weights(
             ((heads, key_dim),), reads=frozenset((1,)), rescale=rescale
         ),
     }
+
+
+def _projecting(
+    call: RuleCall,
+    query: AxisTensor,
+    features: Expression,
+    heads: Expression,
+    key_dim: Expression,
+    value_dim: Expression,
+) -> Macs:
+    """What the query is multiplied with: its own matrix, and that of a gate."""
+    macs: Macs = ((*query.axes[:-1], features, heads, key_dim),)
+    if "gate/kernel" in call.weights:
+        macs += ((*query.axes[:-1], features, heads, value_dim),)
+    return macs
+
+
+def _attending(
+    query: AxisTensor,
+    value: AxisTensor,
+    places: Sequence[int],
+    heads: Expression,
+    features: Axes,
+) -> Macs:
+    """The scores of all pairs of positions, and the values weighted by them."""
+    pairs = (*query.axes[:-1], *(value.axes[place] for place in places), heads)
+    return tuple((*pairs, feature) for feature in features)
 
 
 def _projection(name: str, axes: Axes) -> dict[str, WeightAxes]:

@@ -87,6 +87,7 @@ def dot_product_attention(call: RuleCall) -> Relation:
             (key.axes[1], SPREADS),
             (query.axes[-1], _SUMS_SCALED if scaled else _SUMS),
         ),
+        macs=tuple((*query.axes[:3], key.axes[1], t.axes[-1]) for t in (query, value)),
     )
 
 
@@ -129,7 +130,8 @@ def _attend(
     mixes: Mixes = ((value.axes[-2], SPREADS),)
     if sums is not None:
         mixes += ((query.axes[-1], sums), (key.axes[-1], sums))
-    return Relation(outputs=outputs, weights=weights, mixes=mixes)
+    macs = ((*query.axes, value.axes[-2]), (*output.axes, value.axes[-2]))
+    return Relation(outputs=outputs, weights=weights, mixes=mixes, macs=macs)
 
 
 def _with_query_heads(

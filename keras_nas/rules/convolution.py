@@ -6,7 +6,7 @@ import dataclasses
 
 from keras import layers
 
-from keras_nas.axes import total
+from keras_nas.axes import Expression, total
 from keras_nas.rules.activations import activation_mixes
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.notation import describe
@@ -37,6 +37,7 @@ def convolution(call: RuleCall) -> Relation:
             {"kernel": "* 1 (g m)", "bias": "(g m)"},
             {"groups": "g", "filters": "(g m)"},
             widths={"depth_multiplier": "m"},
+            kernels=("kernel",),
         )
     return _grouped(call, groups)
 
@@ -46,7 +47,14 @@ def transposed_convolution(call: RuleCall) -> Relation:
     """Keras stores the kernel with its outputs before its inputs."""
     if call.config.get("groups", 1) != 1:
         raise Undescribed("it is a transposed convolution in groups")
-    return _describe(call, "i", "o", {"kernel": "* o i", "bias": "o"}, {"filters": "o"})
+    relation = _describe(
+        call, "i", "o", {"kernel": "* o i", "bias": "o"}, {"filters": "o"}
+    )
+    # Each input position is spread over the kernel.
+    channel = call.normal_axis(call.channel_axis())
+    kernel = relation.weights["kernel"].blocks[0]
+    macs = (*_without(list(call.x.axes), channel), *kernel)
+    return dataclasses.replace(relation, macs=(macs,))
 
 
 @layer_rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
@@ -59,6 +67,7 @@ def depthwise_convolution(call: RuleCall) -> Relation:
         {"kernel": "* c m", "bias": "(c m)"},
         {"depth_multiplier": "m"},
         widths={"depth_multiplier": "m"},
+        kernels=("kernel",),
     )
     return _with_kernel(
         relation, "kernel", initializer=call.config.get("depthwise_initializer")
@@ -75,6 +84,7 @@ def separable_convolution(call: RuleCall) -> Relation:
         {"depthwise_kernel": "* c m", "pointwise_kernel": "* (c m) o", "bias": "o"},
         {"filters": "o", "depth_multiplier": "m"},
         widths={"depth_multiplier": "m"},
+        kernels=("depthwise_kernel",),
     )
     # The depthwise kernel makes the inner neurons, it does not read them.
     relation = _with_kernel(
@@ -96,7 +106,15 @@ def _with_kernel(relation: Relation, name: str, **changes) -> Relation:
     return dataclasses.replace(relation, weights={**relation.weights, name: kernel})
 
 
-def _describe(call: RuleCall, inside: str, outside: str, weights, config, widths=None):
+def _describe(
+    call: RuleCall,
+    inside: str,
+    outside: str,
+    weights,
+    config,
+    widths=None,
+    kernels=(),
+):
     """Describes a convolution by the patterns of its channel axes."""
     channel = call.channel_axis()
     first = channel == 1
@@ -110,6 +128,7 @@ def _describe(call: RuleCall, inside: str, outside: str, weights, config, widths
         config=config,
         widths=widths,
         channel=channel,
+        kernels=kernels,
     )
     mixes = activation_mixes(call, relation.outputs[0])
     return dataclasses.replace(relation, mixes=mixes)
@@ -146,4 +165,9 @@ def _grouped(call: RuleCall, groups: int) -> Relation:
         config={"filters": SizeOf(total(outputs))},
         equal=(inputs, outputs),
         mixes=activation_mixes(call, result),
+        macs=tuple((*_without(axes, channel), *block) for block in kernel_blocks),
     )
+
+
+def _without(axes: list[Expression], place: int) -> list[Expression]:
+    return [axis for number, axis in enumerate(axes) if number != place]

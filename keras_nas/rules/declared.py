@@ -98,6 +98,11 @@ class DeclaredRule:
             widths={**self._widths(), **rescaled, **mixed},
             new={real[key]: self._new(call, key) for key in self.weights},
             channel=self.channel,
+            kernels=tuple(
+                name
+                for key, name in real.items()
+                if name in call.weights and self._reads(key, len(call.weights[name]))
+            ),
         )
         axes = relation.widths
         weights = dict(relation.weights)

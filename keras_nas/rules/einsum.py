@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from keras import layers
@@ -55,6 +56,7 @@ def einsum_dense(call: RuleCall) -> Relation:
             *((axes[n], sentence) for n in data if n not in kernel and n not in output),
             *activation_mixes(call, tensor),
         ),
+        macs=(tuple(axes.values()),),
     )
 
 
@@ -76,7 +78,7 @@ def dot(call: RuleCall) -> Relation:
     if len(output) > 1:
         return relation
     axes = (*relation.outputs[0].axes, Fixed(1))
-    return Relation(outputs=(AxisTensor(axes),), mixes=relation.mixes)
+    return dataclasses.replace(relation, outputs=(AxisTensor(axes),))
 
 
 def _letters(

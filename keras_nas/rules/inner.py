@@ -181,6 +181,7 @@ def _chain(call: RuleCall) -> Relation:
         equal=tuple(group for r in relations for group in r.equal),
         mixes=tuple(mixed for r in relations for mixed in r.mixes),
         partial=tuple(mixed for r in relations for mixed in r.partial),
+        macs=tuple(axes for r in relations for axes in r.macs),
     )
 
 

@@ -49,6 +49,7 @@ def describe(
     widths: Mapping[str, str] | None = None,
     new: Mapping[str, float] | None = None,
     channel: int = -1,
+    kernels: tuple[str, ...] = (),
     **parts,
 ) -> Relation:
     """Describes a call by patterns.
@@ -61,6 +62,7 @@ def describe(
         widths: Name of a further width -> pattern of its axis.
         new: Weight name -> value of its new positions, where not by initializer.
         channel: Index of the channel axis in the outputs.
+        kernels: Weights that are multiplied and summed although they read no axis.
         **parts: Further fields of the `Relation`.
 
     Returns:
@@ -82,15 +84,25 @@ def describe(
         match.own_width(name)
     read_names = _names(inputs) - _names(outputs)
     new = new or {}
+    described = {
+        name: match.write_weight(
+            name, parse(pattern), read_names, new.get(name, INITIALIZER)
+        )
+        for name, pattern in (weights or {}).items()
+        if name in call.weights
+    }
+    summed = [name for name, w in described.items() if w.reads or name in kernels]
+    parts.setdefault(
+        "macs",
+        tuple(
+            (*match.positions(outputs[0], results[0], weights), *axes)
+            for name in summed
+            for axes in described[name].blocks
+        ),
+    )
     return Relation(
         outputs=tuple(results),
-        weights={
-            name: match.write_weight(
-                name, parse(pattern), read_names, new.get(name, INITIALIZER)
-            )
-            for name, pattern in (weights or {}).items()
-            if name in call.weights
-        },
+        weights=described,
         config={
             key: SizeOf(match.axis(parse(pattern)[0]))
             for key, pattern in (config or {}).items()
@@ -210,6 +222,20 @@ class _Match:
             if read_names.intersection(token):
                 reads.add(number)
         return WeightAxes((tuple(dims),), reads=frozenset(reads), new=new)
+
+    def positions(
+        self, tokens: tuple[Token, ...], output: AxisTensor, weights: Mapping[str, str]
+    ) -> list[Expression]:
+        """Returns the axes of an output that no weight makes.
+
+        A weight is used once at each of their positions.
+        """
+        made = _names(map(parse, weights.values())) - {*PASS, *FIX}
+        return [
+            axis
+            for axis, token in zip(output.axes, _expand(tokens, output.rank))
+            if made.isdisjoint(token)
+        ]
 
     def axis(self, token: Token) -> Expression:
         """Returns the axis that a token stands for."""

@@ -73,7 +73,7 @@ def outer(call: RuleCall) -> Relation:
         if None in tensor.shape:
             raise Undescribed("it flattens axes of unknown size")
         axes.append(product(map(call.resolve, tensor.axes)))
-    return Relation(outputs=(AxisTensor(tuple(axes)),))
+    return Relation(outputs=(AxisTensor(tuple(axes)),), macs=(tuple(axes),))
 
 
 @operation_rule("Vdot")
@@ -126,7 +126,9 @@ def contract(
         if label not in output and label not in reads and call.resolve(axis).atoms
     )
     result = AxisTensor(tuple(call.resolve(axes[label]) for label in output))
-    return call.same(result, mixes=mixes, reads=tuple(reads.values()))
+    # Not of what broadcasts: its sums are over the wide axes.
+    macs = (tuple(map(call.resolve, axes.values())),)
+    return call.same(result, mixes=mixes, reads=tuple(reads.values()), macs=macs)
 
 
 def parse_equation(

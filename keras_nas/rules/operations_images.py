@@ -39,7 +39,7 @@ def conv(call: RuleCall) -> Relation:
         raise Undescribed("its kernel has another number of channels than its input")
     call.unify(channels, kernel.axes[-2])
     return _across_space(
-        call, kernel.axes[-1], arguments, mixes=_sums(call, kernel.axes[-2])
+        call, kernel.axes[-1], arguments, (kernel,), _sums(call, kernel.axes[-2])
     )
 
 
@@ -48,9 +48,12 @@ def conv_transpose(call: RuleCall) -> Relation:
     """Keras stores the kernel with its outputs before its inputs."""
     kernel, arguments = _kernel(call, "kernel")
     call.unify(call.x.axes[_channel(call)], kernel.axes[-1])
-    return _across_space(
+    relation = _across_space(
         call, kernel.axes[-2], arguments, mixes=_sums(call, kernel.axes[-1])
     )
+    # Each input position is spread over the kernel.
+    macs = ((*_positions(call, call.x.axes), *kernel.axes),)
+    return dataclasses.replace(relation, macs=macs)
 
 
 @operation_rule("DepthwiseConv")
@@ -69,7 +72,7 @@ def depthwise_conv(call: RuleCall) -> Relation:
         multiplier = call.freeze(multiplier, reason)
     multiplier = call.resolve(multiplier)
     output = product((call.resolve(channels), multiplier))
-    relation = _across_space(call, output, arguments)
+    relation = _across_space(call, output, arguments, (kernel,))
     widths = {"depth_multiplier": multiplier} if multiplier.atoms else {}
     return dataclasses.replace(relation, widths=widths)
 
@@ -86,7 +89,8 @@ def separable_conv(call: RuleCall) -> Relation:
         call,
         pointwise.axes[-1],
         {**first, **second},
-        mixes=_sums(call, pointwise.axes[-2]),
+        (depthwise, pointwise),
+        _sums(call, pointwise.axes[-2]),
     )
 
 
@@ -147,9 +151,10 @@ def _across_space(
     call: RuleCall,
     channels: Expression,
     arguments: dict[str, Any] | None = None,
+    kernels: tuple[AxisTensor, ...] = (),
     mixes: tuple = (),
 ) -> Relation:
-    """Everything but batch and channels is fixed."""
+    """Everything but batch and channels is fixed; kernels are used at each pixel."""
     channel = _channel(call)
     batch = None if _is_single(call) else 0
     for number, axis in enumerate(call.x.axes):
@@ -162,7 +167,18 @@ def _across_space(
         axes[0] = call.x.axes[0]
     axes[channel] = call.resolve(channels)
     output = AxisTensor(tuple(axes), channel - call.x.rank)
-    return Relation(outputs=(output,), arguments=arguments or {}, mixes=mixes)
+    pixels = _positions(call, output.axes)
+    return Relation(
+        outputs=(output,),
+        arguments=arguments or {},
+        mixes=mixes,
+        macs=tuple((*pixels, *kernel.axes) for kernel in kernels),
+    )
+
+
+def _positions(call: RuleCall, axes: tuple[Expression, ...]) -> list[Expression]:
+    """All axes but the channels."""
+    return [axis for place, axis in enumerate(axes) if place != _channel(call)]
 
 
 def _kernel(call: RuleCall, name: str) -> tuple[AxisTensor, dict[str, Sliced]]:

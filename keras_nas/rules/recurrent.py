@@ -77,6 +77,7 @@ def stacked_cells(call: RuleCall) -> Relation:
         arguments=arguments,
         widths=widths,
         mixes=tuple(mixed for r in relations for mixed in r.mixes),
+        macs=tuple(axes for r in relations for axes in r.macs),
     )
 
 
@@ -165,13 +166,17 @@ def _step(
     mixes = activation_mixes(call, output)
     if "recurrent_activation" in call.config:
         mixes += activation_mixes(call, output, key="recurrent_activation")
+    weights = _weights(call, x.axes[channel], units)
+    own = call.normal_axis(channel, output.rank)
+    positions = [axis for place, axis in enumerate(output.axes) if place != own]
     return Relation(
         outputs=(output,) * (1 + num_states),
-        weights=_weights(call, x.axes[channel], units),
+        weights=weights,
         config={key: SizeOf(units)},
         # `StackedRNNCells` and `RNN` hand these on under names of their own.
         arguments={_state_argument(call): states},
         mixes=mixes,
+        macs=tuple((*positions, *w.blocks[0]) for w in weights.values() if w.reads),
     )
 
 
@@ -283,7 +288,8 @@ def _over_time(call: RuleCall, step: Relation) -> Relation:
         channel = output.channel
         output = AxisTensor(axes, channel + 1 if channel > 0 else channel)
     outputs = (output, *states) if call.setting("return_state") else (output,)
-    return dataclasses.replace(step, outputs=outputs)
+    macs = tuple((call.x.axes[1], *axes) for axes in step.macs)
+    return dataclasses.replace(step, outputs=outputs, macs=macs)
 
 
 def _inner_cell(call: RuleCall, serialized: Any) -> InnerLayer:

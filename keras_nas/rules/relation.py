@@ -18,6 +18,9 @@ _MAPPINGS = (dict, MappingProxyType)
 # ``(axis, sentence)``: why the function changes when this axis changes.
 Mixed = tuple[tuple[Expression, str], ...]
 
+# Axes that a sum of products goes over, for each such sum.
+Macs = tuple[tuple[Expression, ...], ...]
+
 
 class Undescribed(Exception):
     """Raised by a rule that cannot describe a call; its text says why.
@@ -138,6 +141,10 @@ class Relation:
         partial: ``(axis, sentence)``: the function is undefined on some values, which
             neurons that are new on this axis may take.
         reads: Axes of variables used directly, along which they read neurons.
+        macs: What the call multiplies and adds: one tuple of axes for each sum of
+            products, which takes as many multiply-accumulates as its axes have
+            combinations. A dense layer has ``(..., i, o)``. What is done to each
+            number by itself (adding, scaling, activations, pooling) is left out.
     """
 
     outputs: tuple[AxisTensor, ...]
@@ -149,6 +156,7 @@ class Relation:
     mixes: Mixed = ()
     partial: Mixed = ()
     reads: tuple[Expression, ...] = ()
+    macs: Macs = ()
 
 
 def with_initializer(

@@ -20,9 +20,12 @@ def reversible_embedding(call: RuleCall) -> Relation:
     if call.argument("reverse"):
         features = call.x.axes[-1]
         output = (*call.x.axes[:-1], tokens)
+        macs = ((*output, features),)
     else:
         features = call.atom(call.setting("output_dim"), "output_dim")
         output = (*call.x.axes, features)
+        # A look-up multiplies nothing; stated, since its table is a matrix it reads.
+        macs = ((call.fixed(0),),)
     is_tied = call.setting("tie_weights")
     return Relation(
         outputs=(AxisTensor(output),),
@@ -35,4 +38,5 @@ def reversible_embedding(call: RuleCall) -> Relation:
             ),
         },
         config={"output_dim": SizeOf(features)},
+        macs=macs,
     )

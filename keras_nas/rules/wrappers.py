@@ -45,6 +45,7 @@ def time_distributed(call: RuleCall) -> Relation:
         outputs=tuple(outputs),
         config={"layer": relation.config},
         arguments={},
+        macs=tuple((time, *axes) for axes in relation.macs),
     )
 
 
@@ -102,6 +103,7 @@ def bidirectional(call: RuleCall) -> Relation:
         widths=_both_widths(mode, forward, backward),
         equal=tuple((_units(left), _units(right)) for left, right in pairs),
         mixes=(*forward.mixes, *backward.mixes),
+        macs=(*forward.macs, *backward.macs),
     )
 
 

@@ -1,5 +1,6 @@
 """Changes of models: request -> plan -> new graph -> new model."""
 
+from keras_nas.surgery.counting import Counts, VertexCount
 from keras_nas.surgery.edit_verbs import (
     connect,
     disconnect,
@@ -9,21 +10,29 @@ from keras_nas.surgery.edit_verbs import (
 )
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.plan import Plan
+from keras_nas.surgery.prune_verbs import count, plan_prune, prune
+from keras_nas.surgery.pruning import PrunePlan
 from keras_nas.surgery.requests import near
 from keras_nas.surgery.verbs import explain, plan, resize, resize_inputs, summary
 from keras_nas.surgery.verification import OutputCheck, Verification, verify
 
 __all__ = [
+    "Counts",
     "Graph",
     "OutputCheck",
     "Plan",
+    "PrunePlan",
     "Verification",
+    "VertexCount",
     "connect",
+    "count",
     "disconnect",
     "explain",
     "insert",
     "near",
     "plan",
+    "plan_prune",
+    "prune",
     "remove",
     "replace",
     "resize",

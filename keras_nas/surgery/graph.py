@@ -17,6 +17,7 @@ from keras_nas.surgery.edits import (
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.planning import plan_inputs, plan_sizes
+from keras_nas.surgery.pruning import PrunePlan, Targets, plan_pruning
 
 
 class Graph(Structure):
@@ -60,6 +61,16 @@ class Graph(Structure):
         axis = keywords.pop("axis", None)
         wanted = as_requests(requests, size, axis)
         return plan_sizes(self, wanted, Options(**keywords))
+
+    def plan_prune(self, **keywords: Any) -> PrunePlan:
+        """Returns the `PrunePlan` of a pruning. See `keras_nas.prune`."""
+        names = Targets.__dataclass_fields__
+        targets = {key: keywords.pop(key) for key in names if key in keywords}
+        return plan_pruning(self, Targets(**targets), Options(**keywords))
+
+    def prune(self, **keywords: Any) -> Graph:
+        """Returns the graph without unimportant neurons. See `keras_nas.prune`."""
+        return self.plan_prune(**keywords).apply_to_graph()
 
     def resize(self, requests: Any, size: Any = None, **keywords: Any) -> Graph:
         """Returns the graph with layers of other sizes. See `keras_nas.resize`."""

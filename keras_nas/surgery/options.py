@@ -21,9 +21,9 @@ class Options:
 
     Attributes:
         importance: Which neurons matter: ``"l2"`` (weight magnitude, scaled to mean 1
-            in each layer), a dict or callable from layer name to a scalar or an array
-            over the layer's output axis (layers not named count 1 per neuron), or
-            None for 1 everywhere.
+            in each layer) or another name or object of `keras_nas.importance`, a dict
+            or callable from layer name to a scalar or an array over the layer's output
+            axis (layers not named count 1 per neuron), or None for 1 everywhere.
         solver: ``"auto"`` (HiGHS), ``"highs"``, ``"glpk"`` or ``"cbc"``.
         time_limit_s: Seconds the solver may take.
         accept_incumbent: Whether the best sizes found until the time limit will do.

@@ -62,6 +62,8 @@ def plan_table(
 
 
 def _why(requests: Sequence[Request], path: str, axis) -> str:
+    if not requests:
+        return "less important"
     for request in requests:
         if request.path == path and request.axis == axis:
             return "asked for"

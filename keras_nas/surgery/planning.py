@@ -167,12 +167,12 @@ def _solve_nearest(job: Job, possible: Nearest) -> tuple[BoundSystem, Sizes]:
                 f"'{request.path}' cannot have {request.size} neurons; "
                 f"it gets {taken}, the nearest size that fits.",
                 UserWarning,
-                stacklevel=_frames_to_the_user(),
+                stacklevel=frames_to_the_user(),
             )
     return bound, sizes
 
 
-def _frames_to_the_user() -> int:
+def frames_to_the_user() -> int:
     """The stack level of a warning that is to name the line of the user's code."""
     package = f"{__name__.partition('.')[0]}."
     names = (info.frame.f_globals.get("__name__", "") for info in inspect.stack(0)[1:])

@@ -47,10 +47,11 @@ def resize(
         size: New number of neurons for one name: an int, or ``near(n)``.
         axis: Further width that is meant, such as ``"depth_multiplier"``. By default
             the channel axis of the layer's output.
-        importance: Which neurons matter. ``"l2"``: magnitude of their weights. A dict
-            from name to a scalar or an array of shape ``(neurons,)``, or a callable
-            that gives the same for a name; layers not named count 1 per neuron. What
-            tied layers say adds up.
+        importance: Which neurons matter. ``"l2"``: magnitude of their weights; see
+            `keras_nas.importance` for the other names and criteria. A dict from name
+            to a scalar or an array of shape ``(neurons,)``, or a callable that gives
+            the same for a name; layers not named count 1 per neuron. What tied layers
+            say adds up.
         solver: ``"auto"`` (HiGHS), ``"highs"``, ``"glpk"`` or ``"cbc"``.
         time_limit_s: Seconds the solver may take.
         accept_incumbent: Whether the best sizes found until the time limit will do.

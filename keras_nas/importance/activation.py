@@ -1,0 +1,318 @@
+"""Importance by what the neurons do on data, whatever the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_nas.axes import Atom, Expression
+from keras_nas.graph import Analysis, Call, Graph, TensorRef, keras_private
+from keras_nas.importance.along import axes_with_neurons, positions
+from keras_nas.importance.combining import (
+    Aggregation,
+    Values,
+    check_choice,
+    check_combining,
+    normalize,
+)
+from keras_nas.importance.data import Copy, check_data, copy_to_run, run_batches
+from keras_nas.importance.scores import Scores
+from keras_nas.importance.sensitivity import Measured
+from keras_nas.rules import leaves, split_masks
+
+KINDS = ("mean", "variance", "apoz")
+
+
+class Activation(Measured):
+    """Mean, variance or share of zeros of the activations, on data without targets.
+
+    They are taken where the next layers read a neuron, so after normalisation and
+    activation functions; for neurons that no weight reads, where they are made; for
+    those inside a layer, such as heads, at the inputs and outputs of its projections.
+
+    Args:
+        x: Inputs: arrays in the structure that the model takes, or an iterable of
+            batches, whose targets are left aside.
+        kind: ``"mean"``: of absolute values. ``"variance"``: a neuron that is always
+            the same can be replaced by a constant. ``"apoz"``: one minus the average
+            percentage of zeros; for activation functions that give zeros.
+        batch_size: Number of samples that run together; makes no other difference.
+        aggregation: ``"sum"``, ``"mean"`` or ``"max"`` over the tensors that carry a
+            neuron to different readers.
+        normalization: Of each tensor: ``"mean"``, ``"max"``, ``"sum"``,
+            ``"gaussian"`` or ``"none"``.
+
+    Raises:
+        InvalidRequestError: A setting that does not exist, or (when used) the data do
+            not fit the model.
+
+    Source: Hu 2016, "Network trimming" (arXiv 1607.03250), for zeros; Polyak 2015,
+    "Channel-level acceleration of deep face representations", IEEE Access, for the
+    variance.
+
+    Example:
+        >>> import keras, numpy as np, keras_nas as kn
+        >>> model = keras.Sequential([
+        ...     keras.Input((2,)),
+        ...     keras.layers.Dense(3, activation="relu", name="a"),
+        ...     keras.layers.Dense(1, name="b"),
+        ... ])
+        >>> _ = model.get_layer("a").bias.assign([9.0, -9.0, 9.0])
+        >>> zeros = kn.importance.Activation(np.ones((4, 2)), kind="apoz")
+        >>> kn.plan(model, "a", 2, importance=zeros).keep["a"]
+        array([0, 2])
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        kind: str = "mean",
+        *,
+        batch_size: int = 32,
+        aggregation: str = "sum",
+        normalization: str = "mean",
+    ):
+        super().__init__()
+        check_data(x, None, batch_size)
+        check_choice("kind", kind, KINDS)
+        check_combining(aggregation, normalization)
+        self._x = x
+        self.kind = kind
+        self.batch_size = int(batch_size)
+        self.aggregation = aggregation
+        self.normalization = normalization
+
+    def _measure(self, graph: Graph) -> Scores:
+        copy = copy_to_run(graph)
+        probes = _Probes(copy)
+
+        def step(x: Any, y: Any, sample_weight: Any) -> Any:
+            copy.model(x, training=False)
+            return probes.check()
+
+        with probes.attached():
+            for _ in run_batches(step, self._x, None, self.batch_size):
+                pass
+        combined = Aggregation(self.aggregation, probes.atoms)
+        for sources in probes.ranked():
+            silent = combined.silent
+            for moments in sources:
+                values = moments.of_atoms(self.kind)
+                values = normalize(
+                    self.normalization, {a: v for a, v in values.items() if a in silent}
+                )
+                combined.add(values)
+        return Scores(copy.graph, copy.analysis, combined.result())
+
+
+class _Moments:
+    """Sums over all positions of one axis of a tensor."""
+
+    def __init__(self, axis: Expression):
+        self._axis = axis
+        self._count = 0
+        self._absolute = self._sum = self._square = self._active = 0.0
+        self._shift: Any = None
+
+    def add(self, array: np.ndarray, number: int) -> None:
+        rows = np.moveaxis(array, number, 0).reshape(array.shape[number], -1)
+        rows = rows.astype(np.float64)
+        if self._shift is None:
+            # The variance of what is far from zero would drown in rounding.
+            self._shift = rows.mean(axis=1, keepdims=True)
+        moved = rows - self._shift
+        self._count += rows.shape[1]
+        self._absolute = self._absolute + np.abs(rows).sum(axis=1)
+        self._active = self._active + (rows != 0).sum(axis=1)
+        self._sum = self._sum + moved.sum(axis=1)
+        self._square = self._square + (moved * moved).sum(axis=1)
+
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self._absolute).all())
+
+    def of_atoms(self, kind: str) -> Values:
+        """Returns a statistic of each neuron over all its positions and samples."""
+        if not self._count:
+            return {}
+        return {
+            atom: self._statistic(kind, where)
+            for atom, where in positions(self._axis).items()
+        }
+
+    def _statistic(self, kind: str, where: np.ndarray) -> np.ndarray:
+        count = self._count * where.shape[1]
+        if kind == "mean":
+            return self._absolute[where].sum(axis=1) / count
+        if kind == "apoz":
+            return self._active[where].sum(axis=1) / count
+        # Each position has a shift of its own, which is added again between them.
+        means = self._sum[where] / self._count + self._shift[:, 0][where]
+        inside = self._square[where] / self._count
+        inside = inside - (self._sum[where] / self._count) ** 2
+        return inside.mean(axis=1) + means.var(axis=1)
+
+
+class _Probes:
+    """Looks at what goes into and comes out of the layers of a model.
+
+    Attributes:
+        atoms: All atoms that some weight has.
+    """
+
+    def __init__(self, copy: Copy):
+        self._analysis: Analysis = copy.analysis
+        self._model = copy.model
+        self._calls: dict[str, Call] = {}
+        for call in copy.analysis.flat.calls:
+            if call.part.weights:
+                self._calls.setdefault(call.part.key, call)
+        self._read: dict[Any, _Moments] = {}
+        self._made: dict[Any, _Moments] = {}
+        self._inside: dict[Any, _Moments] = {}
+        parts = [call.part for call in self._calls.values()]
+        self._axes = list(axes_with_neurons(copy.analysis, parts))
+        self.atoms: dict[Atom, None] = {}
+        for along in self._axes:
+            self.atoms.update(dict.fromkeys(along.axis.atoms))
+
+    def ranked(self) -> Iterator[list[_Moments]]:
+        """Yields the sources, best first; worse ones speak where better are silent."""
+        for source in (self._read, self._made, self._inside):
+            yield list(source.values())
+
+    def check(self) -> np.ndarray:
+        """Returns something that is finite if all activations are."""
+        sources = (*self._read.values(), *self._made.values(), *self._inside.values())
+        return np.array(0.0 if all(s.is_finite for s in sources) else np.nan)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Looks at every call inside the scope."""
+        changed = []
+        for key, call in self._calls.items():
+            layer = _find_layer(self._model, key)
+            changed.append(self._watch(layer, self._on_call(call)))
+            hidden = self._hidden(call)
+            for owner, prefix in keras_private.owners(layer) if hidden else ():
+                kernels = self._kernels(call, prefix) if prefix else []
+                if kernels:
+                    changed.append(self._watch(owner, self._on_inner(kernels)))
+        try:
+            yield
+        finally:
+            for layer in changed:
+                del layer.call
+
+    def _watch(self, layer: Any, look: Any) -> Any:
+        call = layer.call
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            outputs = call(*args, **kwargs)
+            look((args, kwargs), outputs)
+            return outputs
+
+        layer.call = watched
+        return layer
+
+    def _on_call(self, call: Call) -> Any:
+        data, _ = split_masks(call.part.cls, call.args, call.kwargs)
+        inputs = [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
+        output = TensorRef(call.path)
+        own = [a for a in self._axes if a.part == call.part.key]
+        read = frozenset().union(*(a.axis.atoms for a in own if a.reads))
+        made = frozenset().union(*(a.axis.atoms for a in own if not a.reads))
+
+        def look(arguments: Any, outputs: Any) -> None:
+            arrays = keras.tree.flatten(arguments)
+            tensors = [a for a in arrays if hasattr(a, "shape") and hasattr(a, "dtype")]
+            for ref, tensor in zip(inputs, tensors):
+                self._add(self._read, ref, tensor, read)
+            first = keras.tree.flatten(outputs)[0]
+            self._add(self._made, output, first, made)
+
+        return look
+
+    def _add(
+        self, store: dict, ref: TensorRef, tensor: Any, atoms: frozenset[Atom]
+    ) -> None:
+        axes = self._analysis.axes_of(ref)
+        if len(axes) != len(tensor.shape):
+            return
+        for number, axis in enumerate(axes):
+            if axis.atoms & atoms and axis.size == tensor.shape[number]:
+                self._note(store, (ref, number), axis, tensor, number)
+
+    def _note(
+        self, store: dict, key: Any, axis: Expression, tensor: Any, number: int
+    ) -> None:
+        array = _array(tensor)
+        if array is not None:
+            store.setdefault(key, _Moments(axis)).add(array, number)
+
+    def _hidden(self, call: Call) -> frozenset[Atom]:
+        """Neurons that a layer has inside only, such as its heads."""
+        own = [a.axis.atoms for a in self._axes if a.part == call.part.key]
+        refs = [x for x in leaves((call.args, call.kwargs)) if isinstance(x, TensorRef)]
+        refs += [TensorRef(call.path, n) for n in range(len(call.outputs))]
+        seen = [axis.atoms for ref in refs for axis in self._analysis.axes_of(ref)]
+        return frozenset().union(*own) - frozenset().union(*seen)
+
+    def _kernels(self, call: Call, prefix: str) -> list[tuple[Any, tuple]]:
+        """Returns the names and axes of the kernels of one inner layer."""
+        resolve = self._analysis.resolve
+        return [
+            ((call.part.key, name), tuple(map(resolve, axes.blocks[0])))
+            for name, axes in self._analysis.parts[call.part.key].weights.items()
+            if name.rpartition("/")[0] == prefix.rstrip("/") and len(axes.blocks) == 1
+        ]
+
+    def _on_inner(self, kernels: list) -> Any:
+        """A projection's kernel starts with axes of its input, ends with the output's.
+
+        How many of them is what fits the tensors, at least one on each side.
+        """
+
+        def look(arguments: Any, outputs: Any) -> None:
+            tensors = [a for a in keras.tree.flatten(arguments) if hasattr(a, "shape")]
+            for key, axes in kernels:
+                if len(axes) < 2 or not tensors:
+                    continue
+                sides = ((tensors[0], axes, True), (outputs, axes, False))
+                for tensor, expressions, is_input in sides:
+                    self._add_inner(key, tensor, expressions, is_input)
+
+        return look
+
+    def _add_inner(self, key: Any, tensor: Any, axes: tuple, is_input: bool) -> None:
+        if not hasattr(tensor, "shape"):
+            return
+        shape = tuple(tensor.shape)
+        for count in range(len(axes) - 1, 0, -1):
+            fitting = axes[:count] if is_input else axes[-count:]
+            if shape[len(shape) - count :] == tuple(a.size for a in fitting):
+                for offset, axis in enumerate(fitting):
+                    number = len(shape) - count + offset
+                    if axis.atoms:
+                        place = (key, is_input, number)
+                        self._note(self._inside, place, axis, tensor, number)
+                return
+
+
+def _find_layer(model: Any, key: str) -> Any:
+    """Returns the layer of a part, by its path through nested models."""
+    for name in key.split("/"):
+        model = model.get_layer(name.partition("^")[0])
+    return model
+
+
+def _array(tensor: Any) -> np.ndarray | None:
+    """Returns the values of a tensor, or None inside a loop that is compiled."""
+    try:
+        return np.asarray(keras.ops.convert_to_numpy(tensor))
+    except (TypeError, AttributeError, NotImplementedError):
+        return None

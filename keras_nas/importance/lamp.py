@@ -1,0 +1,86 @@
+"""LAMP: how much a neuron adds to what is left when all smaller ones are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from keras_nas.axes import Atom
+from keras_nas.graph import Analysis, Graph
+from keras_nas.importance.along import parts_of
+from keras_nas.importance.combining import Aggregation, Values, check_combining
+from keras_nas.importance.criterion import Criterion
+from keras_nas.importance.layers import makers_of
+from keras_nas.importance.magnitude import group_powers, layer_powers
+
+
+class Lamp(Criterion):
+    """The energy of a neuron, over that of all neurons with at least as much.
+
+    The energy is the sum of squares of its weights. The score of the strongest neuron
+    of each width is 1, which makes widths comparable without further scaling: no
+    width is emptied before the others.
+
+    Args:
+        group: Whether all weights along the neuron count, not only those that make it.
+        aggregation: ``"sum"``, ``"mean"`` or ``"max"`` of the energies that tied
+            layers give a neuron.
+
+    Raises:
+        InvalidRequestError: A setting that does not exist.
+
+    Source: Lee 2021, "Layer-adaptive sparsity for the magnitude-based pruning", ICLR
+    (arXiv 2010.07611), there for single weights; here for neurons.
+
+    Example:
+        >>> import keras, numpy as np, keras_nas as kn
+        >>> model = keras.Sequential([
+        ...     keras.Input((1,)),
+        ...     keras.layers.Dense(3, name="a", use_bias=False),
+        ...     keras.layers.Dense(1),
+        ... ])
+        >>> model.layers[0].set_weights([np.array([[3., 1., 2.]])])
+        >>> kn.plan(model, "a", 2, importance=kn.importance.Lamp()).keep["a"]
+        array([0, 2])
+    """
+
+    def __init__(self, *, group: bool = False, aggregation: str = "sum"):
+        check_combining(aggregation, "none")
+        self.group = bool(group)
+        self.aggregation = aggregation
+
+    def utilities(
+        self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]
+    ) -> Values:
+        """See `Criterion.utilities`."""
+        combined = Aggregation(self.aggregation, atoms)
+        wanted = frozenset(atoms)
+        if self.group:
+            for part in parts_of(graph, analysis).values():
+                combined.add(group_powers(analysis, [part], 2, wanted))
+        else:
+            for part, _ in makers_of(graph, analysis, wanted).values():
+                combined.add(layer_powers(analysis, part, 2))
+        return {a: lamp_scores(energy) for a, energy in combined.result().items()}
+
+
+def lamp_scores(energy: np.ndarray) -> np.ndarray:
+    """Returns each value over the sum of all values that are at least as large.
+
+    Args:
+        energy: Float array of shape ``(n,)``, nothing negative.
+
+    Returns:
+        Float array of shape ``(n,)``, in [0, 1].
+    """
+    order = np.argsort(-energy, kind="stable")
+    falling = energy[order]
+    sums = np.cumsum(falling)
+    # Equal values all have the sum up to the last of them.
+    last = np.searchsorted(-falling, -falling, side="right") - 1
+    scores = np.zeros_like(falling)
+    np.divide(falling, sums[last], out=scores, where=sums[last] > 0)
+    result = np.empty_like(scores)
+    result[order] = scores
+    return result
