@@ -54,12 +54,19 @@ def untouched(*models: keras.Layer) -> Iterator[None]:
 
 
 def refused(
-    verb, model: keras.Model, *args, match: str, error=kn.InvalidRequestError, **keywords
+    verb,
+    model: keras.Model,
+    *args,
+    match: str,
+    error=kn.InvalidRequestError,
+    **keywords,
 ) -> Any:
     """Makes sure that an edit fails as promised; returns the error."""
     with pytest.raises(error, match=f"(?s){match}.*Received: ") as info:
         verb(model, *args, **keywords)
-    assert isinstance(info.value, kn.KerasNasError) and isinstance(info.value, ValueError)
+    assert isinstance(info.value, kn.KerasNasError) and isinstance(
+        info.value, ValueError
+    )
     assert "\n\n" in str(info.value)
     return info.value
 
@@ -79,9 +86,7 @@ def value(model: keras.Model, path: str, weight: str = "kernel") -> np.ndarray:
 def names(model: keras.Model) -> list[str]:
     """Returns the names of the layers, inputs left out."""
     return [
-        layer.name
-        for layer in model.layers
-        if not isinstance(layer, layers.InputLayer)
+        layer.name for layer in model.layers if not isinstance(layer, layers.InputLayer)
     ]
 
 

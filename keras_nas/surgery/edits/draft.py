@@ -122,9 +122,7 @@ class Draft:
             vertices = {name: vertices[name] for name in names}
         self._bodies[owner] = vertices
 
-    def record(
-        self, key: str, name: str, outputs: tuple[TensorSpec, ...]
-    ) -> None:
+    def record(self, key: str, name: str, outputs: tuple[TensorSpec, ...]) -> None:
         """Says what a vertex inside of a new nested model gives."""
         part = self._parts[key]
         vertices = dict(part.body.vertices)
@@ -212,7 +210,9 @@ class Draft:
     def with_outputs(
         self, owner: str, vertex: Vertex, *, is_called: bool = False
     ) -> Vertex:
-        """Returns a vertex with the outputs that Keras says it has. See `infer_outputs`.
+        """Returns a vertex with the outputs that Keras says it has.
+
+        See `infer_outputs`.
 
         Raises:
             Exception: Keras refuses what it reads, in whatever way.

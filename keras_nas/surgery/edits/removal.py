@@ -53,15 +53,15 @@ def _sites(draft: Draft, names: Any) -> list[Site]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, (list, tuple)) or not listed:
         raise InvalidRequestError(
-            "Nothing is named that could be removed.\n\nGive the name of a vertex, or a "
-            f"list of names. Received: {names!r}"
+            "Nothing is named that could be removed.\n\nGive the name of a vertex, or "
+            f"a list of names. Received: {names!r}"
         )
     sites = list(dict.fromkeys(draft.find(name) for name in listed))
     for site in sites:
         if draft.part(site).is_input:
             raise InvalidRequestError(
-                f"'{site.path}' is an input of a model and cannot be removed.\n\nRemove "
-                f"what it feeds instead. Received: {site.path!r}"
+                f"'{site.path}' is an input of a model and cannot be removed.\n\n"
+                f"Remove what it feeds instead. Received: {site.path!r}"
             )
     return sites
 
@@ -218,7 +218,7 @@ class _Removal:
         if ref.index == 0 and len(inputs) == 1:
             return inputs
         raise InvalidRequestError(
-            f"'{vertex.name}' has {len(vertex.outputs)} outputs and {len(inputs)} inputs, "
-            f"so nothing can come in place of its output {ref.index}.\n\nRemove what "
+            f"'{vertex.name}' has {len(vertex.outputs)} outputs and {len(inputs)} "
+            f"inputs, so nothing can come in place of its output {ref.index}.\n\nRemove what "
             f"reads that output, too. Received: {sorted(self._names)!r}"
         )

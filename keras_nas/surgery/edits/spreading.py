@@ -110,10 +110,8 @@ class _Spreading:
             )
         return outputs
 
-    def _seam_at(
-        self, call: Call, number: int, leaf: TensorRef | Seam
-    ) -> Seam | None:
-        """Returns the seam between a tensor and its reader, None where none is needed."""
+    def _seam_at(self, call: Call, number: int, leaf: TensorRef | Seam) -> Seam | None:
+        """Returns the seam between a tensor and its reader, None if none is needed."""
         if isinstance(leaf, Seam):
             seam = leaf
         else:
@@ -287,5 +285,3 @@ def _refuse_grids(
                 f"{listed}.\n\nMake the grids equal first, with a pooling, a stride or "
                 f"an upsampling on one side. Received: {call.path!r}"
             )
-
-
