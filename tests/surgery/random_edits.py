@@ -244,7 +244,7 @@ def _replace(graph, rng):
     if not convolutions:
         return _resize(graph, rng)
     name = rng.choice(convolutions)
-    owner, vertex = _find(graph, name)
+    _owner, vertex = _find(graph, name)
     config = graph.parts[vertex.part].config
     size = config["kernel_size"][0] + rng.randint(0, 2)
     layer = layers.Conv2D(
@@ -283,7 +283,7 @@ def _find(graph, path):
 
 
 def _spec(graph, path):
-    owner, vertex = _find(graph, path)
+    _owner, vertex = _find(graph, path)
     return vertex.outputs[0].shape
 
 
@@ -307,7 +307,7 @@ def _takes_list(graph, path) -> bool:
 
 
 def _has_kernel(graph, path) -> bool:
-    owner, vertex = _find(graph, path)
+    _owner, vertex = _find(graph, path)
     part = graph.parts[vertex.part]
     is_kernel = issubclass(part.cls, (layers.Dense, layers.Conv2D))
     return is_kernel and part.config.get("groups", 1) == 1

@@ -903,3 +903,10 @@ def test_reader_in_another_model_is_refused():
 def test_what_is_no_model_is_refused():
     with pytest.raises(kn.UnsupportedModelError, match="Received"):
         kn.insert("model", dense(3, "x"), "a")
+
+
+def test_one_layer_given_twice_becomes_two_layers():
+    layer = dense(4, "twin")
+    new = insert(chain(4, 2), [layer, layer], "d0")
+    assert names(new) == ["d0", "twin", "twin_1", "d1"]
+    assert new.get_layer("twin").kernel is not new.get_layer("twin_1").kernel

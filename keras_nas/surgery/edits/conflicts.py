@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from keras_nas.axes import Expression, fixed_reasons
 from keras_nas.graph import Joint
-from keras_nas.surgery.infeasible import _listed as listed
 from keras_nas.surgery.products import Held, linear_size
 from keras_nas.surgery.system import Job
+from keras_nas.surgery.tables import listed
 
 
 def describe_seams(job: Job) -> str:

@@ -185,7 +185,8 @@ def _insert_merge(
     if len(found.shape) != len(spec.shape):
         raise InvalidRequestError(
             f"'{end.path}' reads a tensor of {len(spec.shape)} axes, but "
-            f"'{ref.vertex}' has {len(found.shape)}: {found.shape}.\n\nReshape or pool it first. "
+            f"'{ref.vertex}' has {len(found.shape)}: {found.shape}.\n\n"
+            "Reshape or pool it first. "
             f"Received: source={ref.vertex!r}, target={end.path!r}"
         )
     _check_grids(spec, found, channel, ref.vertex, end.path)

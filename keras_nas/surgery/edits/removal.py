@@ -219,6 +219,6 @@ class _Removal:
             return inputs
         raise InvalidRequestError(
             f"'{vertex.name}' has {len(vertex.outputs)} outputs and {len(inputs)} "
-            f"inputs, so nothing can come in place of its output {ref.index}.\n\nRemove what "
-            f"reads that output, too. Received: {sorted(self._names)!r}"
+            f"inputs, so nothing can come in place of its output {ref.index}.\n\n"
+            f"Remove what reads that output, too. Received: {sorted(self._names)!r}"
         )
