@@ -179,7 +179,9 @@ def _drop_parts(graph: Graph) -> Graph:
         if orphans:
             new = new.replace_vertices(owner, orphans)
     parts = {
-        key: _without_inner(part, gone) for key, part in new.parts.items() if key in called
+        key: _without_inner(part, gone)
+        for key, part in new.parts.items()
+        if key in called
     }
     return replace(new, parts=parts)
 

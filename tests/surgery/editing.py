@@ -43,6 +43,11 @@ def disconnect(model: keras.Model, *args, **keywords) -> keras.Model:
         return kn.disconnect(model, *args, **keywords)
 
 
+def replace(model: keras.Model, *args, **keywords) -> keras.Model:
+    with untouched(model):
+        return kn.replace(model, *args, **keywords)
+
+
 @contextlib.contextmanager
 def untouched(*models: keras.Layer) -> Iterator[None]:
     """Makes sure that models stay bit-identical, whatever happens inside."""

@@ -91,9 +91,9 @@ def _start_as_identity(draft: Draft, site: Site, names: list[str]) -> None:
     for name, vertex in vertices.items():
         if any(isinstance(leaf, Seam) for leaf in tensors_in(vertex.args)):
             raise InvalidRequestError(
-                f"'{name}' was built for another width than that of what it would read, "
-                "so it cannot be the identity.\n\nGive a layer that is not built, or "
-                f"leave out identity=True. Received: {name!r}"
+                f"'{name}' was built for another width than that of what it would "
+                "read, so it cannot be the identity.\n\nGive a layer that is not "
+                f"built, or leave out identity=True. Received: {name!r}"
             )
     # In place of all that comes before, under the same name.
     source = keras.layers.InputLayer(batch_shape=spec.shape, dtype=spec.dtype)
