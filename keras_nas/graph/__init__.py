@@ -2,7 +2,7 @@
 
 from keras_nas.graph.analysis import Analysis, analyze, analyze_region
 from keras_nas.graph.build import build
-from keras_nas.graph.check import check_graph, shape_problem
+from keras_nas.graph.check import check_graph, grid_problem, shape_problem
 from keras_nas.graph.copying import create
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
 from keras_nas.graph.inference import infer_outputs, spec_of, tensors_in
@@ -53,6 +53,7 @@ __all__ = [
     "drop_unused",
     "find_path",
     "flatten",
+    "grid_problem",
     "infer_outputs",
     "map_arguments",
     "names_kept",

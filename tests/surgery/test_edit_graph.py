@@ -607,3 +607,15 @@ def test_mistake_of_ours_is_named_as_such(monkeypatch):
     monkeypatch.setattr(settling, "change_graph", lambda graph, *a: graph)
     with pytest.raises(kn.InternalError, match="(?s)An edit would break 'd1'.*report"):
         kn.Graph.from_model(chain(4, 3, 2)).insert(dense(6, "x"), "d0")
+
+
+def test_grid_that_a_nested_model_does_not_tell_is_looked_at():
+    inside = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="conv")(inside)
+    nested = keras.Model(inside, x, name="nested")
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Flatten(name="flat")(nested(inputs))
+    model = randomize(keras.Model(inputs, layers.Dense(2, name="head")(x)))
+    for after in ("nested/conv", "nested"):
+        refused(insert, model, layers.MaxPooling2D(2), after, match="'head'.*grid")
+    works(insert(model, layers.ReLU(), "nested/conv"))

@@ -219,7 +219,8 @@ class Draft:
         """
         call = self.call(owner, vertex)
         arriving = self.arriving(owner, vertex)
-        outputs = infer_outputs(self.graph(), call, arriving, is_called=is_called)
+        parts = self.old.replace_parts(self._parts)
+        outputs = infer_outputs(parts, call, arriving, is_called=is_called)
         return replace(vertex, outputs=outputs)
 
     def has_origins(self) -> bool:

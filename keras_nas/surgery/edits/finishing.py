@@ -17,6 +17,7 @@ from keras_nas.graph import (
     check_graph,
     drop_unused,
     flatten,
+    grid_problem,
     refs,
     tensors_in,
 )
@@ -53,7 +54,18 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
         _check_output_axes(draft, graph)
     graph = _follow_output_names(draft.old, graph)
     check_graph(graph, draft.old)
+    _check_real_grids(graph)
     return graph
+
+
+def _check_real_grids(graph: Graph) -> None:
+    problem = grid_problem(graph)
+    if problem is not None:
+        path, sentence = problem
+        raise InvalidRequestError(
+            f"'{path}' would see another grid: {sentence}.\n\nKeep the grid as it is, "
+            f"or remove what depends on its size. Received: {path!r}"
+        )
 
 
 def _follow_output_names(old: Graph, new: Graph) -> Graph:
