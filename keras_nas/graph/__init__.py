@@ -5,13 +5,12 @@ from keras_nas.graph.build import build
 from keras_nas.graph.check import check_graph, grid_problem, shape_problem
 from keras_nas.graph.copying import create
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.inference import infer_outputs, spec_of, tensors_in
+from keras_nas.graph.inference import infer_outputs, spec_of
 from keras_nas.graph.keras_private import names_kept
 from keras_nas.graph.rewiring import (
     drop_unused,
     find_path,
     map_arguments,
-    reads,
     rename_vertices,
     sort_vertices,
 )
@@ -57,13 +56,11 @@ __all__ = [
     "infer_outputs",
     "map_arguments",
     "names_kept",
-    "reads",
     "refs",
     "rename_vertices",
     "shape_problem",
     "sort_vertices",
     "spec_of",
-    "tensors_in",
     "wrap",
     "wrap_layer",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 from keras_nas.axes import Fixed, Unifier
 from keras_nas.errors import InternalError
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.inference import infer_outputs, refs_in
+from keras_nas.graph.inference import infer_outputs
 from keras_nas.graph.structure import (
     Body,
     Graph,
@@ -55,7 +55,7 @@ def check_graph(graph: Graph, old: Graph | None = None) -> None:
     known = {} if old is None else _signatures(old)
     flat = flatten(graph)
     for call in flat.calls:
-        arriving = [flat.specs[ref] for ref in refs_in((call.args, call.kwargs))]
+        arriving = [flat.specs[ref] for ref in call.reads]
         if known.get(call.path) == _signature(call, arriving):
             continue
         problem = shape_problem(graph, call, arriving, call.outputs)
@@ -77,7 +77,7 @@ def grid_problem(graph: Graph) -> tuple[str, str] | None:
         return None
     real: dict[TensorRef, TensorSpec] = {}
     for call in flat.calls:
-        found = refs_in((call.args, call.kwargs))
+        found = call.reads
         arriving = [real[ref] for ref in found]
         outputs = call.outputs
         if call.part.is_input and found:
@@ -97,7 +97,7 @@ def grid_problem(graph: Graph) -> tuple[str, str] | None:
 
 def _is_called_on_more(flat: FlatGraph, call: Call) -> bool:
     """Whether an input of a nested model gets a shape that it does not tell."""
-    found = refs_in(call.args) if call.part.is_input else []
+    found = call.reads if call.part.is_input else []
     return bool(found) and flat.specs[found[0]].shape != call.outputs[0].shape
 
 
@@ -230,7 +230,7 @@ def _signatures(graph: Graph) -> dict[str, tuple]:
     flat = flatten(graph)
     return {
         call.path: _signature(
-            call, [flat.specs[ref] for ref in refs_in((call.args, call.kwargs))]
+            call, [flat.specs[ref] for ref in call.reads]
         )
         for call in flat.calls
     }

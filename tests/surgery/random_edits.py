@@ -20,7 +20,6 @@ from models import randomize
 from random_nets import KINDS, build
 
 import keras_nas as kn
-from keras_nas.graph import reads
 
 LARGEST_WIDTH = 8
 
@@ -231,7 +230,7 @@ def _disconnect(graph, rng):
         return _resize(graph, rng)
     target = rng.choice(merges)
     owner, vertex = _find(graph, target)
-    ref = rng.choice(reads(vertex))
+    ref = rng.choice(vertex.reads)
     source = f"{owner}/{ref.vertex}" if owner else ref.vertex
     tidy = rng.random() < 0.5
     text = f"disconnect({source!r}, {target!r}, tidy={tidy})"
@@ -297,7 +296,7 @@ def _readers(graph, path) -> list[str]:
     return [
         prefix + name
         for name, other in graph.body_of(owner).vertices.items()
-        if any(ref.vertex == vertex.name and ref.index == 0 for ref in reads(other))
+        if any(ref.vertex == vertex.name and ref.index == 0 for ref in other.reads)
     ]
 
 

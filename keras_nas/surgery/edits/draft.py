@@ -20,9 +20,7 @@ from keras_nas.graph import (
     flatten,
     infer_outputs,
     map_arguments,
-    reads,
     sort_vertices,
-    tensors_in,
 )
 from keras_nas.rules import map_leaves
 from keras_nas.surgery.names import Paths
@@ -107,7 +105,7 @@ class Draft:
 
     def readers(self, owner: str, ref: TensorRef) -> list[str]:
         """Returns the vertices that read a tensor, in order."""
-        return [n for n, v in self.vertices(owner).items() if ref in reads(v)]
+        return [n for n, v in self.vertices(owner).items() if ref in v.reads]
 
     # --- exchanging -----------------------------------------------------------
 
@@ -201,10 +199,9 @@ class Draft:
 
     def arriving(self, owner: str, vertex: Vertex) -> list[TensorSpec]:
         """Returns the shape that a vertex sees of each tensor it reads."""
-        found = tensors_in((vertex.args, vertex.kwargs))
         return [
             leaf.spec if isinstance(leaf, Seam) else self.spec(owner, leaf)
-            for leaf in found
+            for leaf in vertex.tensors
         ]
 
     def with_outputs(
@@ -229,7 +226,7 @@ class Draft:
             isinstance(leaf, Seam) and leaf.origins
             for vertices in self._bodies.values()
             for vertex in vertices.values()
-            for leaf in tensors_in((vertex.args, vertex.kwargs))
+            for leaf in vertex.tensors
         )
 
     def free_name(self, owner: str, name: str) -> str:

@@ -19,7 +19,6 @@ from keras_nas.graph import (
     flatten,
     grid_problem,
     refs,
-    tensors_in,
 )
 from keras_nas.surgery.edits.draft import Draft
 from keras_nas.surgery.edits.settling import Attempt, settle
@@ -96,7 +95,7 @@ def _unequal_axes(flat: FlatGraph) -> list[tuple[TensorRef, int]]:
     return [
         (seam.ref, axis)
         for call in flat.calls
-        for seam in tensors_in((call.args, call.kwargs))
+        for seam in call.tensors
         if isinstance(seam, Seam)
         for axis, size in enumerate(flat.specs[seam.ref].shape)
         if axis in seam.origins or size != seam.spec.shape[axis]

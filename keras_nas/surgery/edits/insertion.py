@@ -16,7 +16,6 @@ from keras_nas.graph import (
     Vertex,
     refs,
     sort_vertices,
-    tensors_in,
     wrap_layer,
 )
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
@@ -89,7 +88,7 @@ def _start_as_identity(draft: Draft, site: Site, names: list[str]) -> None:
     spec = draft.spec(site.owner, old)
     vertices = {name: draft.vertices(site.owner)[name] for name in names}
     for name, vertex in vertices.items():
-        if any(isinstance(leaf, Seam) for leaf in tensors_in(vertex.args)):
+        if any(isinstance(leaf, Seam) for leaf in vertex.tensors):
             raise InvalidRequestError(
                 f"'{name}' was built for another width than that of what it would "
                 "read, so it cannot be the identity.\n\nGive a layer that is not "

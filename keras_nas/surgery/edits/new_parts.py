@@ -18,7 +18,6 @@ from keras_nas.graph import (
     flatten,
     infer_outputs,
     names_kept,
-    tensors_in,
     wrap_layer,
 )
 from keras_nas.rules import map_leaves
@@ -112,7 +111,7 @@ def _open_model(draft: Draft, key: str, spec: TensorSpec) -> tuple[TensorSpec, .
     specs: dict[TensorRef, TensorSpec] = {}
     seen: set[tuple[str, str]] = set()
     for call in flat.calls:
-        arriving = [specs[ref] for ref in tensors_in((call.args, call.kwargs))]
+        arriving = [specs[ref] for ref in call.tensors]
         outputs = call.outputs
         if TensorRef(call.path) in flat.inputs:
             outputs = (TensorSpec(spec.shape, call.outputs[0].dtype),)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Graph, Seam, TensorRef, Vertex, reads, refs
+from keras_nas.graph import Graph, Seam, TensorRef, Vertex, refs
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
 from keras_nas.surgery.edits.finishing import finish
 from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
@@ -80,7 +80,7 @@ class _Removal:
         for name, vertex in draft.vertices(owner).items():
             if name in self._names:
                 continue
-            gone = [ref for ref in reads(vertex) if ref.vertex in self._names]
+            gone = [ref for ref in vertex.reads if ref.vertex in self._names]
             if gone:
                 self._mend(vertex, gone)
         for ref in refs(draft.outputs(owner)):

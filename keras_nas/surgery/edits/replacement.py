@@ -16,7 +16,6 @@ from keras_nas.graph import (
     TensorSpec,
     Vertex,
     rename_vertices,
-    tensors_in,
     wrap_layer,
 )
 from keras_nas.surgery.edits.carrying import carry_weights
@@ -114,7 +113,7 @@ def _exchange(
     draft: Draft, owner: str, vertex: Vertex, part: Part, layer: Any
 ) -> None:
     """Lets a vertex call the part of a new layer."""
-    inputs = list(tensors_in((vertex.args, vertex.kwargs)))
+    inputs = list(vertex.tensors)
     listed = listed_inputs(vertex)
     if listed is None and len(inputs) != 1:
         raise InvalidRequestError(
