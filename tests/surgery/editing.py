@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 from contract import run
-from keras import layers
+from keras import layers, ops
 from models import random_inputs
 
 import keras_nas as kn
@@ -143,3 +143,24 @@ def _state(model: keras.Layer) -> tuple:
         [(layer.built, layer.trainable, layer.name) for layer in every],
         [keras.ops.convert_to_numpy(v).tobytes() for v in model.variables],
     )
+
+
+def dense(units: int, name: str, **settings) -> layers.Dense:
+    settings = {"activation": "tanh", **settings}
+    return layers.Dense(units, name=name, **settings)
+
+
+def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
+    settings = {"activation": "tanh", "padding": "same", **settings}
+    return layers.Conv2D(filters, kernel, name=name, **settings)
+
+
+def through(model: keras.Model, x, *paths: str) -> np.ndarray:
+    """Calls layers of a model one after the other."""
+    for path in paths:
+        x = layer_at(model, path)(x)
+    return ops.convert_to_numpy(x)
+
+
+def end(x, name: str = "head") -> keras.KerasTensor:
+    return layers.Dense(2, name=name)(x)

@@ -9,12 +9,15 @@ from contract import run
 from editing import (
     close,
     connect,
+    conv,
+    dense,
     disconnect,
-    layer_at,
+    end,
     names,
     refused,
     same_function,
     sizes,
+    through,
     value,
     works,
 )
@@ -25,27 +28,6 @@ from nets import chain, concatenated, image_net, nested, residual
 import keras_nas as kn
 
 INFEASIBLE = kn.InfeasibleError
-
-
-def dense(units: int, name: str, **settings) -> layers.Dense:
-    settings = {"activation": "tanh", **settings}
-    return layers.Dense(units, name=name, **settings)
-
-
-def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
-    settings = {"activation": "tanh", "padding": "same", **settings}
-    return layers.Conv2D(filters, kernel, name=name, **settings)
-
-
-def through(model: keras.Model, x, *paths: str) -> np.ndarray:
-    """Calls layers of a model one after the other."""
-    for path in paths:
-        x = layer_at(model, path)(x)
-    return ops.convert_to_numpy(x)
-
-
-def end(x, name: str = "head") -> keras.KerasTensor:
-    return layers.Dense(2, name=name)(x)
 
 
 def joined(*widths: int, tail=()) -> keras.Model:

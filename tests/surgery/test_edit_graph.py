@@ -19,6 +19,7 @@ from editing import (
     remove,
     same_function,
     sizes,
+    through,
     untouched,
     value,
     works,
@@ -39,13 +40,6 @@ def dense(units: int, name: str, **settings) -> layers.Dense:
 def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
     settings = {"padding": "same", "kernel_initializer": "ones", **settings}
     return layers.Conv2D(filters, kernel, activation="tanh", name=name, **settings)
-
-
-def through(model: keras.Model, x, *paths: str) -> np.ndarray:
-    """Calls layers of a model one after the other."""
-    for path in paths:
-        x = layer_at(model, path)(x)
-    return ops.convert_to_numpy(x)
 
 
 def mixed() -> keras.Model:

@@ -8,6 +8,7 @@ import pytest
 from contract import run
 from editing import (
     close,
+    dense,
     insert,
     layer_at,
     names,
@@ -22,11 +23,6 @@ from models import random_inputs, randomize
 from nets import chain, concatenated, image_net, nested, residual
 
 import keras_nas as kn
-
-
-def dense(units: int, name: str, **settings) -> layers.Dense:
-    settings = {"activation": "tanh", **settings}
-    return layers.Dense(units, name=name, **settings)
 
 
 def by_hand(layer: layers.Dense, x: np.ndarray) -> np.ndarray:

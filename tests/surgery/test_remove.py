@@ -8,12 +8,15 @@ import pytest
 from contract import run
 from editing import (
     close,
-    layer_at,
+    conv,
+    dense,
+    end,
     names,
     refused,
     remove,
     same_function,
     sizes,
+    through,
     value,
     works,
 )
@@ -24,27 +27,6 @@ from nets import chain, concatenated, image_net, nested, residual
 import keras_nas as kn
 
 INFEASIBLE = kn.InfeasibleError
-
-
-def dense(units: int, name: str, **settings) -> layers.Dense:
-    settings = {"activation": "tanh", **settings}
-    return layers.Dense(units, name=name, **settings)
-
-
-def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
-    settings = {"activation": "tanh", "padding": "same", **settings}
-    return layers.Conv2D(filters, kernel, name=name, **settings)
-
-
-def through(model: keras.Model, x, *paths: str) -> np.ndarray:
-    """Calls layers of a model one after the other."""
-    for path in paths:
-        x = layer_at(model, path)(x)
-    return ops.convert_to_numpy(x)
-
-
-def end(x, name: str = "head") -> keras.KerasTensor:
-    return layers.Dense(2, name=name)(x)
 
 
 # --- widths ----------------------------------------------------------------------------
