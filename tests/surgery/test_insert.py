@@ -758,6 +758,13 @@ def test_locked_and_bounded_sizes_are_respected(keywords):
     )
 
 
+def test_output_that_nothing_reads_is_no_place():
+    source = keras.Input((6,), name="in")
+    cut = layers.Lambda(lambda x: (x[:, :3], x[:, 3:]), name="cut")
+    model = keras.Model(source, layers.Dense(2, name="head")(cut(source)[1]))
+    refused(insert, model, dense(3, "new"), "cut", match="'cut'.*reach no output")
+
+
 def test_split_that_cannot_divide_the_new_width_says_so():
     source = keras.Input((3,), name="in")
     left, right = ops.split(dense(6, "a")(source), 2, axis=-1)

@@ -40,6 +40,13 @@ def insert_layers(
     site = draft.find(after)
     old = TensorRef(site.name)
     readers = _readers(draft, site, to)
+    gives_output = to is None and old in refs(draft.outputs(site.owner))
+    if not readers and not gives_output:
+        raise InvalidRequestError(
+            f"Nothing reads the first output of '{site.path}', so what is inserted "
+            "there would reach no output.\n\nName another vertex. "
+            f"Received: after={after!r}"
+        )
     new, names = old, []
     for layer in listed:
         new = put_layer(draft, site.owner, layer, new, after=new.vertex)
@@ -49,7 +56,7 @@ def insert_layers(
     spec = draft.spec(site.owner, old)
     leaf = draft.seam(site.owner, new, spec, old)
     draft.lead(site.owner, old, lambda _: leaf, readers)
-    if to is None and old in refs(draft.outputs(site.owner)):
+    if gives_output:
         draft.lead_outputs(site.owner, old, new)
     result = finish(draft, options, _HOLDS if options.strict else _ADAPTS)
     _warn_of_other_widths(draft, site.owner, names, result)
