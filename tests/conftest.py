@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from keras_nas.graph import names_kept
 
 settings.register_profile(
     "keras_nas",
@@ -13,3 +16,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("keras_nas")
+
+
+@pytest.fixture(autouse=True)
+def names_start_anew():
+    """No test depends on the names that Keras made up for the tests before it."""
+    with names_kept():
+        yield

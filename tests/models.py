@@ -25,12 +25,19 @@ class Entry:
         make: Returns a new model.
         trains: Whether gradients reach every weight.
         runs: Whether it can run on a CPU.
+        fails_on: Backends on which Keras can build it, but not run or save it.
     """
 
     name: str
     make: Callable[[], keras.Model]
     trains: bool = True
     runs: bool = True
+    fails_on: tuple[str, ...] = ()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether it can run on a CPU on the backend in use."""
+        return self.runs and keras.backend.backend() not in self.fails_on
 
 
 ZOO: dict[str, Entry] = {}
@@ -226,7 +233,6 @@ _add_each(
         "batch_of_rows": lambda: layers.BatchNormalization(axis=1),
         "layer": lambda: layers.LayerNormalization(),
         "layer_of_two_axes": lambda: layers.LayerNormalization(axis=(2, 3)),
-        "layer_of_columns": lambda: layers.LayerNormalization(axis=2, center=False),
         "rms": lambda: made("RMSNormalization"),
         "unit": lambda: layers.UnitNormalization(),
         "group": lambda: layers.GroupNormalization(2),
@@ -242,6 +248,11 @@ _add_each(
             axis=None, mean=0.5, variance=2.0, invert=True
         ),
     },
+)
+add(
+    "norm_layer_of_columns",
+    lambda: through(IMAGE, layers.LayerNormalization(axis=2, center=False)),
+    fails_on=("torch",),  # It takes the last axis to be the one.
 )
 add(
     "norm_group_channels_first",
@@ -267,9 +278,10 @@ add(
         layers.Dropout(0.1, noise_shape=(None, 1, 4, 6)),
         layers.Dropout(0.1),
         layers.SpatialDropout2D(0.2),
-        StochasticDepth(0.1),
     ),
 )
+# It draws without a seed, which JAX cannot compile for training.
+add("stochastic_depth", lambda: through((3,), StochasticDepth(0.1)), trains=False)
 add("dropout_3d", lambda: through(VOLUME, layers.SpatialDropout3D(0.2)))
 _add_each(
     "",
@@ -327,7 +339,6 @@ add(
         (8, 8, 3),
         layers.Resizing(7, 7),
         layers.CenterCrop(6, 6),
-        layers.RandomCrop(5, 5),
         layers.RandomFlip(),
         made("RandomPerspective", 0.2),
         layers.RandomRotation(0.1),
@@ -336,6 +347,8 @@ add(
         layers.RandomZoom(0.1),
     ),
 )
+# It does not always crop while training.
+add("random_crop", lambda: through((6, 6, 3), layers.RandomCrop(5, 5)), trains=False)
 add(
     "global_channels_first",
     lambda: through(

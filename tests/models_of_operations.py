@@ -15,7 +15,7 @@ from models import add, dense
 
 TOTAL = """
     absolute angle arcsinh arctan array cbrt ceil celu conjugate convert_to_tensor
-    copy cos cosh deg2rad elu empty_like erf erfc exp exp2 expm1 fabs floor gelu
+    copy cos cosh deg2rad elu erf erfc exp exp2 expm1 fabs floor gelu
     hard_shrink hard_sigmoid hard_silu hard_tanh i0 isfinite isinf isnan
     isneginf isposinf isreal leaky_relu log_sigmoid logical_not nan_to_num negative
     ones_like rad2deg real relu relu6 round selu sigmoid sign signbit silu sin sinc
@@ -242,6 +242,12 @@ for _axis in (-1, 1):
         trains=False,
         fails_on=("torch",),  # The result comes transposed.
     )
+add(
+    "ops_empty_like",
+    lambda: side_by_side((4,), [ops.empty_like]),
+    trains=False,
+    fails_on=("torch",),  # Its values are whatever the memory holds.
+)
 add(
     "ops_imag",
     lambda: side_by_side((4,), [ops.imag]),

@@ -2,16 +2,15 @@
 
 from keras_nas.graph.analysis import Analysis, analyze, analyze_region
 from keras_nas.graph.build import build
-from keras_nas.graph.check import check_graph, shape_problem
+from keras_nas.graph.check import check_graph, grid_problem, shape_problem
 from keras_nas.graph.copying import create
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.inference import infer_outputs, spec_of, tensors_in
+from keras_nas.graph.inference import infer_outputs, spec_of
 from keras_nas.graph.keras_private import names_kept
 from keras_nas.graph.rewiring import (
     drop_unused,
     find_path,
     map_arguments,
-    reads,
     rename_vertices,
     sort_vertices,
 )
@@ -53,16 +52,15 @@ __all__ = [
     "drop_unused",
     "find_path",
     "flatten",
+    "grid_problem",
     "infer_outputs",
     "map_arguments",
     "names_kept",
-    "reads",
     "refs",
     "rename_vertices",
     "shape_problem",
     "sort_vertices",
     "spec_of",
-    "tensors_in",
     "wrap",
     "wrap_layer",
 ]

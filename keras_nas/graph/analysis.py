@@ -17,7 +17,6 @@ from typing import Any
 from keras_nas.axes import Expression, Fixed, Unifier
 from keras_nas.graph import keras_private
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.inference import refs_in
 from keras_nas.graph.learned import Inside, Known
 from keras_nas.graph.learning import learn_activation, learn_inner, learn_layer
 from keras_nas.graph.network import describe_network
@@ -145,7 +144,7 @@ def analyze_region(graph: Graph, start: Iterable[tuple[TensorRef, int]]) -> Anal
     around = {
         ref: AxisTensor(tuple(Fixed(size, _AROUND) for size in flat.specs[ref].shape))
         for call in region.calls
-        for ref in refs_in((call.args, call.kwargs))
+        for ref in call.reads
         if ref.vertex not in inside
     }
     return _Pass(graph, region, Unifier(), {}).analysis({}, around)

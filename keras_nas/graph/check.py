@@ -12,8 +12,8 @@ from typing import Any
 
 from keras_nas.axes import Fixed, Unifier
 from keras_nas.errors import InternalError
-from keras_nas.graph.flatten import Call, flatten
-from keras_nas.graph.inference import refs_in
+from keras_nas.graph.flatten import Call, FlatGraph, flatten
+from keras_nas.graph.inference import infer_outputs
 from keras_nas.graph.structure import (
     Body,
     Graph,
@@ -55,12 +55,50 @@ def check_graph(graph: Graph, old: Graph | None = None) -> None:
     known = {} if old is None else _signatures(old)
     flat = flatten(graph)
     for call in flat.calls:
-        arriving = [flat.specs[ref] for ref in refs_in((call.args, call.kwargs))]
+        arriving = [flat.specs[ref] for ref in call.reads]
         if known.get(call.path) == _signature(call, arriving):
             continue
         problem = shape_problem(graph, call, arriving, call.outputs)
         if problem is not None:
             _fail(call.path, problem)
+
+
+def grid_problem(graph: Graph) -> tuple[str, str] | None:
+    """Finds a call that what really arrives does not fit.
+
+    A nested model that was made for a grid of any size is recorded without one, so the
+    recorded shapes do not tell what its readers get on the grid that it is called on.
+
+    Returns:
+        Path of the call and a sentence, or None.
+    """
+    flat = flatten(graph)
+    if not any(_is_called_on_more(flat, call) for call in flat.calls):
+        return None
+    real: dict[TensorRef, TensorSpec] = {}
+    for call in flat.calls:
+        found = call.reads
+        arriving = [real[ref] for ref in found]
+        outputs = call.outputs
+        if call.part.is_input and found:
+            outputs = (TensorSpec(arriving[0].shape, outputs[0].dtype),)
+        elif arriving != [flat.specs[ref] for ref in found]:
+            try:
+                outputs = infer_outputs(graph, call, arriving)
+            except Exception as error:  # noqa: BLE001  Keras refuses in many ways.
+                return call.path, f"it does not take what arrives: {error}"
+            problem = shape_problem(graph, call, arriving, outputs)
+            if problem is not None:
+                return call.path, problem
+        for number, spec in enumerate(outputs):
+            real[TensorRef(call.path, number)] = spec
+    return None
+
+
+def _is_called_on_more(flat: FlatGraph, call: Call) -> bool:
+    """Whether an input of a nested model gets a shape that it does not tell."""
+    found = call.reads if call.part.is_input else []
+    return bool(found) and flat.specs[found[0]].shape != call.outputs[0].shape
 
 
 def shape_problem(
@@ -192,7 +230,7 @@ def _signatures(graph: Graph) -> dict[str, tuple]:
     flat = flatten(graph)
     return {
         call.path: _signature(
-            call, [flat.specs[ref] for ref in refs_in((call.args, call.kwargs))]
+            call, [flat.specs[ref] for ref in call.reads]
         )
         for call in flat.calls
     }

@@ -11,6 +11,7 @@ from keras_nas.graph import keras_private
 from keras_nas.graph.structure import (
     Body,
     Graph,
+    HasArguments,
     Part,
     Seam,
     TensorRef,
@@ -22,7 +23,7 @@ from keras_nas.rules import map_leaves
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(HasArguments):
     """One call at one place of the opened network.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from keras_nas.graph.structure import (
     VariableRef,
 )
 from keras_nas.graph.weight import Weight
-from keras_nas.rules import leaves, map_leaves
+from keras_nas.rules import map_leaves
 
 
 def infer_outputs(
@@ -66,24 +66,6 @@ def spec_of(tensor: Any) -> TensorSpec:
     """Returns shape and dtype of a symbolic tensor."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     return TensorSpec(tuple(tensor.shape), dtype)
-
-
-def tensors_in(arguments: Any) -> Iterator[TensorRef | Seam]:
-    """Yields the tensors among call arguments, in flat order."""
-    for leaf in leaves(arguments):
-        if isinstance(leaf, (TensorRef, Seam)):
-            yield leaf
-
-
-def refs_in(arguments: Any) -> list[TensorRef]:
-    """Returns the tensors among call arguments in flat order, across seams too.
-
-    What arrives at the input of a nested model from outside is none of them.
-    """
-    found = (
-        leaf.ref if isinstance(leaf, Seam) else leaf for leaf in tensors_in(arguments)
-    )
-    return [ref for ref in found if ref is not None]
 
 
 def _symbol(spec: TensorSpec) -> Any:

@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 from keras_nas.axes import Expression, Fixed, Unifier
 from keras_nas.graph.check import rule_call_on
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
-from keras_nas.graph.inference import refs_in, tensors_in
 from keras_nas.graph.structure import (
     Graph,
     Seam,
@@ -77,7 +76,7 @@ class _Search:
         return [call for call in self._flat.calls if call.path in self._reached]
 
     def _add(self, call: Call) -> None:
-        self._inputs[call.path] = inputs = refs_in((call.args, call.kwargs))
+        self._inputs[call.path] = inputs = call.reads
         for number, ref in enumerate(inputs):
             self._readers[ref].append((call.path, number))
         self._siblings[call.part.key].append(call.path)
@@ -125,7 +124,7 @@ class _Search:
     def _arriving(self, call: Call) -> list[TensorSpec]:
         return [
             leaf.spec if isinstance(leaf, Seam) else self._specs[leaf]
-            for leaf in tensors_in((call.args, call.kwargs))
+            for leaf in call.tensors
         ]
 
     def _groups(self, call: Call) -> Groups:
@@ -168,7 +167,7 @@ def _role(call: Call) -> tuple:
         for leaf in leaves((call.args, call.kwargs))
         if isinstance(leaf, (bool, int, float, str))
     ]
-    return (call.part.key, len(refs_in((call.args, call.kwargs))), tuple(plain))
+    return (call.part.key, len(call.reads), tuple(plain))
 
 
 def _tied_axes(graph: Graph, call: Call, arriving: list[TensorSpec]) -> Groups:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from keras_nas.errors import InfeasibleError, InvalidRequestError
-from keras_nas.graph.inference import refs_in
 from keras_nas.graph.structure import (
     Body,
     Graph,
@@ -26,11 +25,6 @@ def map_arguments(vertex: Vertex, function: Any) -> Vertex:
     args = tuple(map_leaves(function, tuple(vertex.args)))
     kwargs = map_leaves(function, dict(vertex.kwargs))
     return replace(vertex, args=args, kwargs=kwargs)
-
-
-def reads(vertex: Vertex) -> list[TensorRef]:
-    """Returns the tensors that a vertex reads, across seams too, in flat order."""
-    return refs_in((vertex.args, vertex.kwargs))
 
 
 def rename_vertices(graph: Graph, key: str, name: str) -> Graph:
@@ -58,7 +52,7 @@ def _renamed(body: Body, names: Mapping[str, str]) -> Body:
 
     vertices = {}
     for old, vertex in body.vertices.items():
-        if any(ref.vertex in names for ref in reads(vertex)):
+        if any(ref.vertex in names for ref in vertex.reads):
             vertex = map_arguments(vertex, follow)
         if old in names:
             vertex = replace(vertex, name=names[old])
@@ -78,7 +72,7 @@ def sort_vertices(vertices: Mapping[str, Vertex]) -> dict[str, Vertex]:
     readers: dict[str, list[str]] = {name: [] for name in names}
     waiting: dict[str, int] = {}
     for name, vertex in vertices.items():
-        producers = {ref.vertex for ref in reads(vertex)}
+        producers = {ref.vertex for ref in vertex.reads}
         waiting[name] = len(producers)
         for producer in producers:
             readers[producer].append(name)
@@ -107,7 +101,7 @@ def find_path(body: Body, source: str, target: str) -> list[str] | None:
     pending = [target]
     while pending and source not in came_from:
         name = pending.pop()
-        for ref in reads(body.vertices[name]):
+        for ref in body.vertices[name].reads:
             if ref.vertex not in came_from:
                 came_from[ref.vertex] = name
                 pending.append(ref.vertex)
@@ -148,7 +142,7 @@ def _used(body: Body) -> set[str]:
         name = pending.pop()
         if name not in used:
             used.add(name)
-            pending.extend(ref.vertex for ref in reads(body.vertices[name]))
+            pending.extend(ref.vertex for ref in body.vertices[name].reads)
     return used
 
 
@@ -179,7 +173,9 @@ def _drop_parts(graph: Graph) -> Graph:
         if orphans:
             new = new.replace_vertices(owner, orphans)
     parts = {
-        key: _without_inner(part, gone) for key, part in new.parts.items() if key in called
+        key: _without_inner(part, gone)
+        for key, part in new.parts.items()
+        if key in called
     }
     return replace(new, parts=parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from keras_nas.errors import InternalError
 from keras_nas.graph import keras_private
 from keras_nas.graph.weight import Weight
+from keras_nas.rules import leaves
 
 _NOTHING: Mapping = MappingProxyType({})
 
@@ -140,8 +142,30 @@ class Part:
         return self.config is not self.original_config
 
 
+class HasArguments:
+    """What is called on arguments: a vertex, or a call of the opened network."""
+
+    args: tuple
+    kwargs: Mapping[str, Any]
+
+    @cached_property
+    def tensors(self) -> tuple[TensorRef | Seam, ...]:
+        """The tensors among the arguments, in flat order."""
+        found = leaves((self.args, self.kwargs))
+        return tuple(leaf for leaf in found if isinstance(leaf, (TensorRef, Seam)))
+
+    @cached_property
+    def reads(self) -> tuple[TensorRef, ...]:
+        """The same across seams.
+
+        What arrives at the input of a nested model from outside is none of them.
+        """
+        found = (x.ref if isinstance(x, Seam) else x for x in self.tensors)
+        return tuple(ref for ref in found if ref is not None)
+
+
 @dataclass(frozen=True, eq=False)
-class Vertex:
+class Vertex(HasArguments):
     """One call of a part.
 
     Attributes:

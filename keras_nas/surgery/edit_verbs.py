@@ -53,8 +53,10 @@ def insert(
         ...     keras.layers.Dense(2, name="head"),
         ... ])
         >>> new = kn.insert(model, keras.layers.Dense(6, name="more"), after="hidden")
-        >>> [layer.name for layer in new.layers], tuple(new.get_layer("head").kernel.shape)
-        (['hidden', 'more', 'head'], (6, 2))
+        >>> [layer.name for layer in new.layers]
+        ['hidden', 'more', 'head']
+        >>> tuple(new.get_layer("head").kernel.shape)
+        (6, 2)
 
     Source: ``insert!`` of NaiveNASlib.jl; starting as the identity is the Net2DeeperNet
     of Chen 2016, "Net2Net", ICLR (arXiv 1511.05641).

@@ -9,6 +9,8 @@ from keras_nas.axes import Expression, fixed_reasons
 from keras_nas.importance import sized_layers
 from keras_nas.surgery.requests import Request
 from keras_nas.surgery.system import Job
+from keras_nas.surgery.tables import listed
+from keras_nas.surgery.wording import Freedom
 
 _MAX_NAMED = 4
 
@@ -37,35 +39,42 @@ def tied_layers(job: Job, axis: Expression, path: str) -> list[str]:
 
 
 def _what(job: Job, request: Request) -> str:
-    subject = (
-        f"'{request.path}' cannot have {request.size} neurons (it has "
-        f"{request.axis.size})"
-    )
+    subject = _subject(request)
     reasons = list(dict.fromkeys(_reasons(job, request)))
     if not reasons:
         return f"{subject}."
     return f"{subject}: {'; '.join(reasons)}."
 
 
+def _subject(request: Request) -> str:
+    wanted, present = request.size, request.axis.size
+    match request.key:
+        case (_, "input", number):
+            what = f"Input {number} of '{request.path}'"
+        case (_, str(width)):
+            what = f"The width {width!r} of '{request.path}'"
+        case _:
+            what = f"'{request.path}'"
+    return f"{what} cannot have {wanted} neurons (it has {present})"
+
+
 def _reasons(job: Job, request: Request) -> Iterator[str]:
     axis = request.axis
-    fixed = fixed_reasons(axis)
-    if fixed:
-        part = "its neurons are" if not axis.atoms else "some of its neurons are"
-        yield f"{part} fixed by {_listed(fixed)}"
+    yield from _what_is_fixed(request)
     tied = tied_layers(job, axis, request.path)
     if tied:
-        yield f"it shares neurons with {_listed(map(repr, tied))}"
-    locks = {job.locks[a]: None for a in _related(job, axis) & job.locks.keys()}
+        yield f"it shares neurons with {listed(map(repr, tied), most=_MAX_NAMED)}"
+    related = _related(job, axis)
+    locks = {lock: None for atom, lock in job.locks.items() if atom in related}
     if locks:
-        yield _listed(locks)
+        yield listed(locks, most=_MAX_NAMED)
     for path, relation in job.analysis.relations.items():
         for group in relation.equal:
             atoms = frozenset().union(
                 *(job.analysis.resolve(member).atoms for member in group)
             )
             if atoms & axis.atoms:
-                yield f"'{path}' needs the same size {len(group)} times"
+                yield f"'{path}' needs {len(group)} parts of one size"
     for name, (low, high) in (job.options.bounds or {}).items():
         other = job.names.width(job.names.find(name))
         is_broken = other.size < (low or 0) or (high or other.size) < other.size
@@ -76,7 +85,24 @@ def _reasons(job: Job, request: Request) -> Iterator[str]:
         yield f"sizes must be multiples of {job.options.multiple_of!r}"
     others = [o for o in job.requests if o is not request and o.axis.atoms & axis.atoms]
     if others:
-        yield f"{_listed(repr(o.key) for o in others)} asks for neurons of it, too"
+        verb = "asks" if len(others) == 1 else "ask"
+        keys = listed((repr(o.key) for o in others), most=_MAX_NAMED)
+        yield f"{keys} {verb} for neurons of it, too"
+
+
+def _what_is_fixed(request: Request) -> Iterator[str]:
+    axis = request.axis
+    if not axis.atoms:
+        yield f"it is fixed by {listed(fixed_reasons(axis), 'the model')}"
+        return
+    freedom = Freedom.of(axis)
+    if freedom.num_fixed:
+        reasons = listed(freedom.why_fixed, "the model")
+        yield f"{freedom.num_fixed} of its neurons are fixed by {reasons}"
+    if (request.size - freedom.num_fixed) % freedom.step:
+        because = listed(freedom.why_step)
+        because = f", because of {because}" if because else ""
+        yield f"it changes in steps of {freedom.step}{because}"
 
 
 def _related(job: Job, axis: Expression) -> frozenset:
@@ -101,15 +127,20 @@ def _advice(job: Job, blamed: list[Request], nearest: Mapping[Any, Any]) -> str:
     if all(nearest.get(key) in (None, size) for key, size in present.items()):
         kept = ", ".join(f"{size} for {key!r}" for key, size in present.items())
         return f"Only the present size works: {kept}.{release}"
-    offers = []
-    for key in present:
-        if key in nearest:
-            sizes = nearest[key] if isinstance(nearest[key], tuple) else (nearest[key],)
-            offers.append(f"{' or '.join(map(str, sizes))} for {key!r}")
-    return (
-        f"The nearest sizes that work: {', '.join(offers)}. Ask for one of them, or "
-        f"use `keras_nas.near`.{release}"
-    )
+    offers = [
+        f"{_either(nearest[key])} for {key!r}" for key in present if key in nearest
+    ]
+    if len(offers) > 1:
+        advice = f"If the others stay, this works: {listed(offers, last='or')}"
+        return f"{advice}. Or use `keras_nas.near`.{release}"
+    advice = f"The nearest size that works: {offers[0]}. Ask for it"
+    if " or " in offers[0]:
+        advice = f"The nearest sizes that work: {offers[0]}. Ask for one of them"
+    return f"{advice}, or use `keras_nas.near`.{release}"
+
+
+def _either(sizes: Any) -> str:
+    return " or ".join(map(str, sizes if isinstance(sizes, tuple) else (sizes,)))
 
 
 def _blames_output(job: Job, blamed: list[Request]) -> bool:
@@ -118,13 +149,3 @@ def _blames_output(job: Job, blamed: list[Request]) -> bool:
         for request in blamed
         for atom in _related(job, request.axis) & job.locks.keys()
     )
-
-
-def _listed(items) -> str:
-    items = list(items)
-    shown = items[:_MAX_NAMED]
-    if len(items) > _MAX_NAMED:
-        shown.append(f"{len(items) - _MAX_NAMED} more")
-    if len(shown) < 2:
-        return "".join(shown)
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,11 @@ from keras_nas.graph import Analysis, Graph
 from keras_nas.importance import sized_layers
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.requests import Request
-from keras_nas.surgery.tables import table
+from keras_nas.surgery.tables import listed, table
+from keras_nas.surgery.wording import core
 
 _MAX_NOTES = 6
+_MAX_ALIKE = 8
 
 
 def plan_table(
@@ -51,14 +54,30 @@ def plan_table(
         rows.append((name, axis.size, len(index), kept, axis.size - kept, new, why))
     if not rows and not followers:
         return "Nothing changes."
-    text = table(("layer", "old", "new", "kept", "dropped", "added", "why"), rows)
+    header = ("layer", "old", "new", "kept", "dropped", "added", "why")
+    text = table(header, _without_repeats(rows))
     if followers:
         words = "vertex follows" if followers == 1 else "vertices follow"
         text += f"\n{followers} further {words}."
     if not notes:
         return f"{text}\nExact: the same function on the neurons that are kept."
-    listed = "\n".join(f"- {note}" for note in shorten_notes(notes))
-    return f"{text}\nNot exact:\n{listed}"
+    lines = "\n".join(f"- {note}" for note in shorten_notes(notes))
+    return f"{text}\nNot exact:\n{lines}"
+
+
+def _without_repeats(rows: Sequence[tuple]) -> list[tuple]:
+    """Counts the layers of a long table of which earlier rows say everything."""
+    number_of = Counter(row[1:] for row in rows)
+    seen: Counter = Counter()
+    shown = []
+    for row in rows:
+        seen[row[1:]] += 1
+        if number_of[row[1:]] <= _MAX_ALIKE or seen[row[1:]] < _MAX_ALIKE:
+            shown.append(row)
+        elif seen[row[1:]] == _MAX_ALIKE:
+            rest = number_of[row[1:]] - _MAX_ALIKE + 1
+            shown.append((f"and {rest} more", *row[1:]))
+    return shown
 
 
 def _why(requests: Sequence[Request], path: str, axis) -> str:
@@ -68,7 +87,7 @@ def _why(requests: Sequence[Request], path: str, axis) -> str:
         if request.path == path and request.axis == axis:
             return "asked for"
     for request in requests:
-        if axis == request.axis:
+        if core(axis) == core(request.axis):
             return f"same neurons as '{request.path}'"
     for request in requests:
         if axis.atoms & request.axis.atoms:
@@ -84,8 +103,6 @@ def shorten_notes(notes: Sequence[str]) -> list[str]:
         alike.setdefault(rest, []).append(f"'{name}'")
     lines = []
     for rest, names in alike.items():
-        more = ", ".join(names[1:_MAX_NOTES])
-        if len(names) > _MAX_NOTES:
-            more += f" and {len(names) - _MAX_NOTES} more"
+        more = listed(names[1:], most=_MAX_NOTES - 1)
         lines.append(f"{names[0]}{rest}" + (f" So do {more}." if more else ""))
     return lines

@@ -1,15 +1,24 @@
-"""Plain text tables."""
+"""Plain text tables, and lists within sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+_MAX_LISTED = 6
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Returns a table; columns of numbers are aligned to the right.
 
-    The last column is never padded, so that long sentences may stand there.
+    A column without entries is left out. The last column is never padded, so that
+    long sentences may stand there.
     """
+    shown = [
+        number
+        for number in range(len(header))
+        if not rows or any(row[number] != "" for row in rows)
+    ]
+    header, *rows = ([row[number] for number in shown] for row in (header, *rows))
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     numeric = [
@@ -17,10 +26,28 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for number in range(len(header))
     ]
     lines = ["  ".join(_pad(row, widths, numeric)).rstrip() for row in cells]
-    rule = (
-        "  ".join("-" * width for width in widths[:-1]) + "  " + "-" * len(header[-1])
-    )
+    rule = "  ".join("-" * width for width in (*widths[:-1], len(header[-1])))
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def listed(
+    items: Iterable[object], default: str = "", most: int = _MAX_LISTED, last="and"
+) -> str:
+    """Writes items as a sentence lists them: ``a, b and c``.
+
+    Args:
+        items: What to list.
+        default: Stands for an empty list.
+        most: More items than this are counted: ``a, b and 5 more``.
+        last: The word before the last item.
+    """
+    items = list(map(str, items))
+    shown = items[:most]
+    if len(items) > most:
+        shown.append(f"{len(items) - most} more")
+    if len(shown) < 2:
+        return "".join(shown) or default
+    return f"{', '.join(shown[:-1])} {last} {shown[-1]}"
 
 
 def _pad(row: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]):

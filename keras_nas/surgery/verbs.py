@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_nas.surgery import report
+from keras_nas.surgery import explanation, report
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
@@ -230,7 +230,7 @@ def explain(model: Any, layer: str) -> str:
         'x' (InputLayer) has 3 neurons.
         They cannot change: fixed by model input 'x'.
     """
-    return Text(report.explain(as_graph(model), layer))
+    return Text(explanation.explain(as_graph(model), layer))
 
 
 class Text(str):

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 from contract import run
-from keras import layers
+from keras import layers, ops
 from models import random_inputs
 
 import keras_nas as kn
@@ -43,6 +43,11 @@ def disconnect(model: keras.Model, *args, **keywords) -> keras.Model:
         return kn.disconnect(model, *args, **keywords)
 
 
+def replace(model: keras.Model, *args, **keywords) -> keras.Model:
+    with untouched(model):
+        return kn.replace(model, *args, **keywords)
+
+
 @contextlib.contextmanager
 def untouched(*models: keras.Layer) -> Iterator[None]:
     """Makes sure that models stay bit-identical, whatever happens inside."""
@@ -54,12 +59,19 @@ def untouched(*models: keras.Layer) -> Iterator[None]:
 
 
 def refused(
-    verb, model: keras.Model, *args, match: str, error=kn.InvalidRequestError, **keywords
+    verb,
+    model: keras.Model,
+    *args,
+    match: str,
+    error=kn.InvalidRequestError,
+    **keywords,
 ) -> Any:
     """Makes sure that an edit fails as promised; returns the error."""
     with pytest.raises(error, match=f"(?s){match}.*Received: ") as info:
         verb(model, *args, **keywords)
-    assert isinstance(info.value, kn.KerasNasError) and isinstance(info.value, ValueError)
+    assert isinstance(info.value, kn.KerasNasError) and isinstance(
+        info.value, ValueError
+    )
     assert "\n\n" in str(info.value)
     return info.value
 
@@ -79,9 +91,7 @@ def value(model: keras.Model, path: str, weight: str = "kernel") -> np.ndarray:
 def names(model: keras.Model) -> list[str]:
     """Returns the names of the layers, inputs left out."""
     return [
-        layer.name
-        for layer in model.layers
-        if not isinstance(layer, layers.InputLayer)
+        layer.name for layer in model.layers if not isinstance(layer, layers.InputLayer)
     ]
 
 
@@ -133,3 +143,24 @@ def _state(model: keras.Layer) -> tuple:
         [(layer.built, layer.trainable, layer.name) for layer in every],
         [keras.ops.convert_to_numpy(v).tobytes() for v in model.variables],
     )
+
+
+def dense(units: int, name: str, **settings) -> layers.Dense:
+    settings = {"activation": "tanh", **settings}
+    return layers.Dense(units, name=name, **settings)
+
+
+def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
+    settings = {"activation": "tanh", "padding": "same", **settings}
+    return layers.Conv2D(filters, kernel, name=name, **settings)
+
+
+def through(model: keras.Model, x, *paths: str) -> np.ndarray:
+    """Calls layers of a model one after the other."""
+    for path in paths:
+        x = layer_at(model, path)(x)
+    return ops.convert_to_numpy(x)
+
+
+def end(x, name: str = "head") -> keras.KerasTensor:
+    return layers.Dense(2, name=name)(x)

@@ -20,7 +20,6 @@ from models import randomize
 from random_nets import KINDS, build
 
 import keras_nas as kn
-from keras_nas.graph import reads
 
 LARGEST_WIDTH = 8
 
@@ -231,7 +230,7 @@ def _disconnect(graph, rng):
         return _resize(graph, rng)
     target = rng.choice(merges)
     owner, vertex = _find(graph, target)
-    ref = rng.choice(reads(vertex))
+    ref = rng.choice(vertex.reads)
     source = f"{owner}/{ref.vertex}" if owner else ref.vertex
     tidy = rng.random() < 0.5
     text = f"disconnect({source!r}, {target!r}, tidy={tidy})"
@@ -244,7 +243,7 @@ def _replace(graph, rng):
     if not convolutions:
         return _resize(graph, rng)
     name = rng.choice(convolutions)
-    owner, vertex = _find(graph, name)
+    _owner, vertex = _find(graph, name)
     config = graph.parts[vertex.part].config
     size = config["kernel_size"][0] + rng.randint(0, 2)
     layer = layers.Conv2D(
@@ -283,7 +282,7 @@ def _find(graph, path):
 
 
 def _spec(graph, path):
-    owner, vertex = _find(graph, path)
+    _owner, vertex = _find(graph, path)
     return vertex.outputs[0].shape
 
 
@@ -297,7 +296,7 @@ def _readers(graph, path) -> list[str]:
     return [
         prefix + name
         for name, other in graph.body_of(owner).vertices.items()
-        if any(ref.vertex == vertex.name and ref.index == 0 for ref in reads(other))
+        if any(ref.vertex == vertex.name and ref.index == 0 for ref in other.reads)
     ]
 
 
@@ -307,7 +306,7 @@ def _takes_list(graph, path) -> bool:
 
 
 def _has_kernel(graph, path) -> bool:
-    owner, vertex = _find(graph, path)
+    _owner, vertex = _find(graph, path)
     part = graph.parts[vertex.part]
     is_kernel = issubclass(part.cls, (layers.Dense, layers.Conv2D))
     return is_kernel and part.config.get("groups", 1) == 1

@@ -145,7 +145,7 @@ def test_input_beside_neurons_freezes_only_what_it_is_added_to():
     plan = resized(randomize(model), {"b": 5}, importance={"b": range(7), "a": 0})
     assert kept(plan, "b") == [0, 1, 2, 5, 6] and kept(plan, "a") == [2, 3]
     with pytest.raises(
-        kn.InfeasibleError, match="some of its neurons are fixed"
+        kn.InfeasibleError, match="3 of its neurons are fixed by model input 'data'"
     ) as info:
         kn.resize(model, "b", 3)
     assert info.value.nearest == {"b": 4}

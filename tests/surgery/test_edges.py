@@ -9,12 +9,15 @@ from contract import run
 from editing import (
     close,
     connect,
+    conv,
+    dense,
     disconnect,
-    layer_at,
+    end,
     names,
     refused,
     same_function,
     sizes,
+    through,
     value,
     works,
 )
@@ -25,27 +28,6 @@ from nets import chain, concatenated, image_net, nested, residual
 import keras_nas as kn
 
 INFEASIBLE = kn.InfeasibleError
-
-
-def dense(units: int, name: str, **settings) -> layers.Dense:
-    settings = {"activation": "tanh", **settings}
-    return layers.Dense(units, name=name, **settings)
-
-
-def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
-    settings = {"activation": "tanh", "padding": "same", **settings}
-    return layers.Conv2D(filters, kernel, name=name, **settings)
-
-
-def through(model: keras.Model, x, *paths: str) -> np.ndarray:
-    """Calls layers of a model one after the other."""
-    for path in paths:
-        x = layer_at(model, path)(x)
-    return ops.convert_to_numpy(x)
-
-
-def end(x, name: str = "head") -> keras.KerasTensor:
-    return layers.Dense(2, name=name)(x)
 
 
 def joined(*widths: int, tail=()) -> keras.Model:
@@ -225,7 +207,9 @@ def test_unequal_widths_of_a_sum_are_aligned(widths, align, expected):
     total = sum(through(new, x, name) for name in "abc")
     close(run(new, x)[0], through(new, total, "head"))
     if expected > widths[0]:
-        np.testing.assert_array_equal(value(new, "a")[:, : widths[0]], value(model, "a"))
+        np.testing.assert_array_equal(
+            value(new, "a")[:, : widths[0]], value(model, "a")
+        )
         assert not value(new, "head")[widths[0] :].any()
     works(new)
 
@@ -281,9 +265,23 @@ def test_concatenation_by_an_operation_takes_one_more():
     model = randomize(keras.Model(source, end(x)))
     (name,) = [n for n in kn.Graph.from_model(model).body.vertices if "concat" in n]
     new = connect(model, "in", name, 1)
-    np.testing.assert_array_equal(value(new, "head")[[0, 1, 2, 7, 8]], value(model, "head"))
+    np.testing.assert_array_equal(
+        value(new, "head")[[0, 1, 2, 7, 8]], value(model, "head")
+    )
     same_function(model, new)
     works(new)
+
+
+def test_output_that_is_a_sum_keeps_its_width_unless_it_is_free():
+    source = keras.Input((4,), name="in")
+    a, b = dense(4, "a")(source), dense(6, "b")(source)
+    added = layers.Add(name="add")([a, a])
+    model = randomize(keras.Model(source, [added, end(b)]))
+    match, error = "'add' is an output of the model", INFEASIBLE
+    refused(connect, model, "b", "add", align="grow", match=match, error=error)
+    assert sizes(connect(model, "b", "add"))["b"] == 4
+    new = connect(model, "b", "add", align="grow", free_outputs=True)
+    assert sizes(new)["a"] == sizes(new)["add"] == 6
 
 
 # --- connect to what takes one input ---------------------------------------------------
@@ -528,7 +526,9 @@ def test_size_that_is_larger_than_itself_is_infeasible():
 # --- disconnect ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "start", "stop"), [("a", 0, 2), ("b", 2, 5), ("c", 5, 9)])
+@pytest.mark.parametrize(
+    ("name", "start", "stop"), [("a", 0, 2), ("b", 2, 5), ("c", 5, 9)]
+)
 def test_readers_keep_exactly_the_rows_of_what_stays(name, start, stop):
     model = joined(2, 3, 4)
     new = disconnect(model, name, "cat")
@@ -588,7 +588,9 @@ def test_flatten_loses_rows_at_every_pixel():
     model = randomize(keras.Model(source, end(x)))
     new = disconnect(model, "b", "cat")
     old = value(model, "head").reshape(6, 6, 2)
-    np.testing.assert_array_equal(value(new, "head").reshape(6, 3, 2), old[:, [0, 1, 5]])
+    np.testing.assert_array_equal(
+        value(new, "head").reshape(6, 3, 2), old[:, [0, 1, 5]]
+    )
     same_function(zeroed(model, "b"), new)
 
 
@@ -687,7 +689,10 @@ def test_merge_of_two_inputs_only_is_tidied():
     model = randomize(keras.Model(source, end(minus)))
     refused(disconnect, model, "b", "minus", match="'minus'")
     new = disconnect(model, "b", "minus", tidy=True)
-    close(run(new, random_inputs(model)), through(model, random_inputs(model), "a", "head"))
+    close(
+        run(new, random_inputs(model)),
+        through(model, random_inputs(model), "a", "head"),
+    )
 
 
 def test_operation_with_two_operands_is_tidied():
@@ -697,7 +702,10 @@ def test_operation_with_two_operands_is_tidied():
     (name,) = [n for n in kn.Graph.from_model(model).body.vertices if "add" in n]
     refused(disconnect, model, "b", name, match="tidy=True")
     new = disconnect(model, "b", name, tidy=True)
-    close(run(new, random_inputs(model)), through(model, random_inputs(model), "a", "head"))
+    close(
+        run(new, random_inputs(model)),
+        through(model, random_inputs(model), "a", "head"),
+    )
 
 
 def test_merge_that_is_an_output_is_tidied():
@@ -743,9 +751,7 @@ def test_what_only_fed_the_edge_goes_too():
     source = keras.Input((4,), name="in")
     a = dense(3, "a")(source)
     b = dense(2, "b")(dense(5, "only")(source))
-    model = randomize(
-        keras.Model(source, end(layers.Concatenate(name="cat")([a, b])))
-    )
+    model = randomize(keras.Model(source, end(layers.Concatenate(name="cat")([a, b]))))
     assert names(disconnect(model, "b", "cat")) == ["a", "cat", "head"]
 
 
@@ -772,7 +778,9 @@ def test_occurrences_that_are_not_there_are_refused(occurrence):
 
 
 def test_edge_that_is_not_there_is_refused():
-    refused(disconnect, concatenated(3, 4), "in", "cat", match="'cat' does not read 'in'")
+    refused(
+        disconnect, concatenated(3, 4), "in", "cat", match="'cat' does not read 'in'"
+    )
     refused(disconnect, concatenated(3, 4), "cat", "a", match="'a' does not read 'cat'")
     refused(disconnect, chain(4, 4), "d1", "d1", match="'d1' does not read 'd1'")
 
@@ -784,7 +792,10 @@ def test_attention_needs_all_of_its_inputs():
     model = randomize(keras.Model(source, end(x)))
     refused(disconnect, model, "b", "attention", match="'attention' needs all of its 2")
     new = disconnect(model, "b", "attention", tidy=True)
-    close(run(new, random_inputs(model)), through(model, random_inputs(model), "a", "head"))
+    close(
+        run(new, random_inputs(model)),
+        through(model, random_inputs(model), "a", "head"),
+    )
 
 
 def test_connecting_and_disconnecting_again_gives_the_model_back():

@@ -19,6 +19,7 @@ from editing import (
     remove,
     same_function,
     sizes,
+    through,
     untouched,
     value,
     works,
@@ -39,13 +40,6 @@ def dense(units: int, name: str, **settings) -> layers.Dense:
 def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
     settings = {"padding": "same", "kernel_initializer": "ones", **settings}
     return layers.Conv2D(filters, kernel, activation="tanh", name=name, **settings)
-
-
-def through(model: keras.Model, x, *paths: str) -> np.ndarray:
-    """Calls layers of a model one after the other."""
-    for path in paths:
-        x = layer_at(model, path)(x)
-    return ops.convert_to_numpy(x)
 
 
 def mixed() -> keras.Model:
@@ -87,7 +81,9 @@ def test_edits_on_a_graph_give_the_same_as_one_at_a_time_on_models():
             graph = edit(graph)
             step = edit(kn.Graph.from_model(step)).build()
         whole = graph.build()
-    assert [layer.name for layer in whole.layers] == [layer.name for layer in step.layers]
+    assert [layer.name for layer in whole.layers] == [
+        layer.name for layer in step.layers
+    ]
     assert names(whole.get_layer("block")) == ["block_a", "one", "two", "block_b"]
     for left, right in zip(whole.weights, step.weights, strict=True):
         np.testing.assert_array_equal(*map(ops.convert_to_numpy, (left, right)))
@@ -121,7 +117,9 @@ def test_weights_that_no_edit_touches_are_shared_and_not_copied():
     new = graph.insert(conv(6, "new"), "stem", to="add").connect("left", "cat")
     for key in ("stem", "left", "right", "block/block_a"):
         assert new.parts[key].weights == graph.parts[key].weights
-        for left, right in zip(new.parts[key].weights, graph.parts[key].weights, strict=True):
+        for left, right in zip(
+            new.parts[key].weights, graph.parts[key].weights, strict=True
+        ):
             assert left is right
 
 
@@ -147,7 +145,9 @@ def test_insert_and_remove_again_gives_the_model_back():
 
 
 def test_new_layers_can_be_edited_and_pruned_at_once():
-    graph = kn.Graph.from_model(chain(4, 2)).insert([dense(6, "x"), dense(5, "y")], "d0")
+    graph = kn.Graph.from_model(chain(4, 2)).insert(
+        [dense(6, "x"), dense(5, "y")], "d0"
+    )
     new = graph.resize("x", 3).remove("y", align="shrink")
     new = new.insert(dense(7, "y"), "x").build()
     assert sizes(new) == {"d0": 4, "x": 3, "y": 7, "d1": 2}
@@ -177,8 +177,12 @@ def test_optimizer_loss_and_metrics_stay():
     model.fit(x, y, verbose=0)
     steps = int(model.optimizer.iterations)
     new = remove(model, "d1")
-    assert isinstance(new.optimizer, keras.optimizers.AdamW) and new.loss is not model.loss
-    assert new.optimizer.weight_decay == 0.125 and int(model.optimizer.iterations) == steps
+    assert (
+        isinstance(new.optimizer, keras.optimizers.AdamW) and new.loss is not model.loss
+    )
+    assert (
+        new.optimizer.weight_decay == 0.125 and int(model.optimizer.iterations) == steps
+    )
     found = new.evaluate(x, y, verbose=0, return_dict=True)
     error = np.abs(run(new, x)[0] - 1)
     huber = np.where(error < 0.5, error**2 / 2, 0.5 * error - 0.125)
@@ -298,7 +302,10 @@ def test_variable_that_an_operation_uses_follows_the_new_width():
 def pair() -> keras.Model:
     """A ``block`` of two inputs and two outputs between four layers."""
     left, right = keras.Input((4,), name="left"), keras.Input((3,), name="right")
-    outs = [dense(5, "l")(left), dense(2, "r")(layers.Concatenate(name="j")([left, right]))]
+    outs = [
+        dense(5, "l")(left),
+        dense(2, "r")(layers.Concatenate(name="j")([left, right])),
+    ]
     block = keras.Model([left, right], outs, name="block")
     source = keras.Input((3,), name="in")
     l, r = block([dense(4, "a")(source), dense(3, "b")(source)])
@@ -349,6 +356,23 @@ def test_block_of_two_outputs_is_bypassed_by_position():
     new = remove(model, "block", align="grow")
     np.testing.assert_array_equal(value(new, "p"), value(model, "p"))
     assert sizes(new)["a"] == 5 and value(new, "q").shape == (3, 2)
+    works(new)
+
+
+def test_block_with_dicts_follows_and_keeps_its_names():
+    inputs = {"p": keras.Input((4,), name="p"), "q": keras.Input((3,), name="q")}
+    y = dense(5, "y")(layers.Concatenate(name="j")([inputs["p"], inputs["q"]]))
+    block = keras.Model(inputs, {"o": y}, name="block")
+    source = keras.Input((3,), name="in")
+    out = block({"q": dense(3, "b")(source), "p": dense(4, "a")(source)})
+    model = randomize(keras.Model(source, layers.Dense(2, name="head")(out["o"])))
+    new = insert(model, dense(6, "new"), "a")
+    rows = value(new, "block/y")
+    np.testing.assert_array_equal(rows[[0, 1, 2, 3, 6, 7, 8]], value(model, "block/y"))
+    assert not rows[4:6].any()
+    x = random_inputs(model)
+    read = {"p": through(new, x, "a", "new"), "q": through(new, x, "b")}
+    close(run(new, x), through(new, new.get_layer("block")(read)["o"], "head"))
     works(new)
 
 
@@ -443,7 +467,9 @@ def test_block_for_images_of_any_size_is_inserted():
         lambda: layers.TimeDistributed(layers.Dense(4), name="wrap"),
         lambda: layers.Bidirectional(layers.GRU(4, return_sequences=True), name="wrap"),
         lambda: layers.SimpleRNN(4, return_sequences=True, name="wrap"),
-        lambda: layers.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d", name="wrap"),
+        lambda: layers.EinsumDense(
+            "abc,cd->abd", (None, 4), bias_axes="d", name="wrap"
+        ),
     ],
     ids=["TimeDistributed", "Bidirectional", "SimpleRNN", "EinsumDense"],
 )
@@ -501,7 +527,15 @@ def test_bounds_hold_even_if_no_size_changes(verb, arguments):
     new = verb(model, *arguments, bounds=bounds)
     assert sizes(new)["d0"] == 6
     error = kn.InfeasibleError
-    refused(verb, model, *arguments, bounds=bounds, locked="d0", match="No sizes", error=error)
+    refused(
+        verb,
+        model,
+        *arguments,
+        bounds=bounds,
+        locked="d0",
+        match="No sizes",
+        error=error,
+    )
 
 
 def test_disconnect_takes_the_shared_keywords():
@@ -567,3 +601,15 @@ def test_mistake_of_ours_is_named_as_such(monkeypatch):
     monkeypatch.setattr(settling, "change_graph", lambda graph, *a: graph)
     with pytest.raises(kn.InternalError, match="(?s)An edit would break 'd1'.*report"):
         kn.Graph.from_model(chain(4, 3, 2)).insert(dense(6, "x"), "d0")
+
+
+def test_grid_that_a_nested_model_does_not_tell_is_looked_at():
+    inside = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="conv")(inside)
+    nested = keras.Model(inside, x, name="nested")
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Flatten(name="flat")(nested(inputs))
+    model = randomize(keras.Model(inputs, layers.Dense(2, name="head")(x)))
+    for after in ("nested/conv", "nested"):
+        refused(insert, model, layers.MaxPooling2D(2), after, match="'head'.*grid")
+    works(insert(model, layers.ReLU(), "nested/conv"))

@@ -8,6 +8,7 @@ import pytest
 from contract import run
 from editing import (
     close,
+    dense,
     insert,
     layer_at,
     names,
@@ -22,11 +23,6 @@ from models import random_inputs, randomize
 from nets import chain, concatenated, image_net, nested, residual
 
 import keras_nas as kn
-
-
-def dense(units: int, name: str, **settings) -> layers.Dense:
-    settings = {"activation": "tanh", **settings}
-    return layers.Dense(units, name=name, **settings)
 
 
 def by_hand(layer: layers.Dense, x: np.ndarray) -> np.ndarray:
@@ -67,7 +63,9 @@ def test_reader_keeps_rows_by_position_when_the_new_layer_has_another_width(widt
 
 def test_list_of_layers_makes_a_chain_in_order():
     model = chain(5, 2)
-    new = insert(model, [dense(7, "x"), layers.Dropout(0.5, name="y"), dense(5, "z")], "d0")
+    new = insert(
+        model, [dense(7, "x"), layers.Dropout(0.5, name="y"), dense(5, "z")], "d0"
+    )
     assert names(new) == ["d0", "x", "y", "z", "d1"]
     x = random_inputs(model)
     expected = x
@@ -231,7 +229,9 @@ def test_built_layer_brings_its_weights_and_an_unbuilt_one_stays_unbuilt():
     with untouched(built):
         new = insert(model, [built, fresh], "d0")
     assert not fresh.built and not fresh.weights
-    np.testing.assert_array_equal(value(new, "built"), ops.convert_to_numpy(built.kernel))
+    np.testing.assert_array_equal(
+        value(new, "built"), ops.convert_to_numpy(built.kernel)
+    )
     assert new.get_layer("built") is not built
     new.get_layer("built").kernel.assign(np.zeros((5, 5)))
     assert ops.convert_to_numpy(built.kernel).any()
@@ -282,7 +282,9 @@ def test_taken_name_gets_a_number_and_so_does_the_next():
 
 
 def test_weights_of_an_unbuilt_layer_come_from_its_initializer():
-    layer = layers.Dense(4, kernel_initializer="ones", bias_initializer="ones", name="n")
+    layer = layers.Dense(
+        4, kernel_initializer="ones", bias_initializer="ones", name="n"
+    )
     new = insert(chain(4, 2), layer, "d0")
     np.testing.assert_array_equal(value(new, "n"), np.ones((4, 4)))
     np.testing.assert_array_equal(value(new, "n", "bias"), np.ones(4))
@@ -346,7 +348,10 @@ def test_list_of_outputs_keeps_its_order_and_one_tensor_may_stand_twice():
 def test_compiled_model_with_losses_by_output_fits_after_an_edit_at_the_output():
     source = keras.Input((3,), name="in")
     stem = dense(4, "stem")(source)
-    outputs = [layers.Dense(2, name="first")(stem), layers.Dense(1, name="second")(stem)]
+    outputs = [
+        layers.Dense(2, name="first")(stem),
+        layers.Dense(1, name="second")(stem),
+    ]
     model = randomize(keras.Model(source, outputs))
     model.compile(
         keras.optimizers.Adam(0.125),
@@ -409,7 +414,11 @@ def test_inside_of_a_nested_model_changes_once_for_both_calls(path):
     model = twice()
     new = insert(model, dense(7, "new"), path)
     block = new.get_layer("block")
-    assert names(block) == ["one", "new", "two"] and names(new) == ["stem", "block", "head"]
+    assert names(block) == ["one", "new", "two"] and names(new) == [
+        "stem",
+        "block",
+        "head",
+    ]
     assert value(new, "block/two").shape == (7, 4)
     x = by_hand(new.get_layer("stem"), random_inputs(model))
     for _ in range(2):
@@ -452,7 +461,9 @@ def test_behind_the_output_of_a_nested_model_on_the_inside():
     encoder = new.get_layer("encoder")
     assert names(encoder) == ["inner", "out", "new"]
     x = random_inputs(model)
-    middle = by_hand(layer_at(new, "encoder/new"), run(model.get_layer("encoder"), x)[0])
+    middle = by_hand(
+        layer_at(new, "encoder/new"), run(model.get_layer("encoder"), x)[0]
+    )
     close(run(new, x), by_hand(new.get_layer("head"), middle))
 
 
@@ -613,7 +624,9 @@ def test_mask_of_an_embedding_reaches_the_recurrent_layer():
     expected = new.get_layer("lstm")(
         by_hand(new.get_layer("new"), ops.convert_to_numpy(embedded)), mask=data != 0
     )
-    close(run(new, data), by_hand(new.get_layer("head"), ops.convert_to_numpy(expected)))
+    close(
+        run(new, data), by_hand(new.get_layer("head"), ops.convert_to_numpy(expected))
+    )
     works(new, data)
 
 
@@ -664,7 +677,9 @@ def test_depthwise_and_grouped_convolutions_behind_a_wider_layer():
     assert value(new, "depth").shape == (3, 3, 8, 1)
     # Each of the two groups gets one neuron more, at its end.
     kept = [0, 1, 2, 4, 5, 6]
-    np.testing.assert_array_equal(value(new, "depth")[:, :, kept], value(model, "depth"))
+    np.testing.assert_array_equal(
+        value(new, "depth")[:, :, kept], value(model, "depth")
+    )
     grouped = value(new, "grouped")
     assert grouped.shape == (1, 1, 4, 6) and not grouped[:, :, 3].any()
     np.testing.assert_array_equal(grouped[:, :, :3], value(model, "grouped"))
@@ -708,15 +723,21 @@ def concat_and_input() -> keras.Model:
 def test_width_that_is_fixed_on_the_other_side_is_infeasible():
     model = concat_and_input()
     error = refused(
-        insert, model, dense(6, "new"), "a", match="'add'.*'in'", error=kn.InfeasibleError
+        insert,
+        model,
+        dense(6, "new"),
+        "a",
+        match="'add'.*'in'",
+        error=kn.InfeasibleError,
     )
     assert "6" in str(error) and "4" in str(error)
 
 
 def test_width_is_adapted_with_a_warning_if_not_strict():
     model = concat_and_input()
-    with pytest.warns(UserWarning, match=r"'new'.*6.*4"):
-        new = insert(model, dense(6, "new"), "a", strict=False)
+    with pytest.warns(UserWarning, match=r"'new'.*6.*4") as record:
+        new = kn.insert(model, dense(6, "new"), "a", strict=False)
+    assert record[0].filename == __file__
     assert sizes(new)["new"] == 4
     works(new)
 
@@ -727,14 +748,61 @@ def test_locked_and_bounded_sizes_are_respected(keywords):
     if "locked" in keywords:
         keywords = {"locked": ("branch",)}
     refused(
-        insert, model, dense(8, "new"), "stem", **keywords, match="", error=kn.InfeasibleError
+        insert,
+        model,
+        dense(8, "new"),
+        "stem",
+        **keywords,
+        match="",
+        error=kn.InfeasibleError,
+    )
+
+
+def test_output_that_nothing_reads_is_no_place():
+    source = keras.Input((6,), name="in")
+    cut = layers.Lambda(lambda x: (x[:, :3], x[:, 3:]), name="cut")
+    model = keras.Model(source, layers.Dense(2, name="head")(cut(source)[1]))
+    refused(insert, model, dense(3, "new"), "cut", match="'cut'.*reach no output")
+
+
+def test_split_that_cannot_divide_the_new_width_says_so():
+    source = keras.Input((3,), name="in")
+    left, right = ops.split(dense(6, "a")(source), 2, axis=-1)
+    model = randomize(keras.Model(source, layers.Add(name="add")([left, right])))
+    new = insert(model, dense(10, "new"), "a", free_outputs=True)
+    assert sizes(new)["add"] == 5
+    match = "'split'.*6 neurons.*9 from 'new'.*divides"
+    refused(
+        insert, model, dense(9, "new"), "a", free_outputs=True, match=match,
+        error=kn.InfeasibleError,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("solver", ["highs", "glpk", "cbc"])
+def test_every_solver_makes_the_sizes_fit(solver):
+    new = insert(residual(6), dense(8, "new"), "stem", solver=solver)
+    assert sizes(new) == {"stem": 6, "new": 8, "branch": 8, "add": 8, "head": 2}
+
+
+def test_restrictions_may_name_far_away_and_new_layers():
+    model = chain(4, 6, 5, 3, 2)
+    new = insert(model, dense(9, "new"), "d0", bounds={"d3": (5, None)}, locked="new")
+    assert sizes(new) == {"d0": 4, "new": 9, "d1": 6, "d2": 5, "d3": 5, "d4": 2}
+    importance = {"d3": [1, 2, 3], "new": 2.0}
+    assert sizes(insert(model, dense(9, "new"), "d0", importance=importance))["d3"] == 3
+    match, error = r"bounds=\{'new': \(1, 5\)\} holds", kn.InfeasibleError
+    bounds = {"new": (1, 5)}
+    refused(
+        insert, model, dense(9, "new"), "d0", bounds=bounds, match=match, error=error
     )
 
 
 # --- wrong requests --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layers_", [5, None, "Dense", [], [dense(3, "x"), 7], object()])
+@pytest.mark.parametrize(
+    "layers_", [5, None, "Dense", [], [dense(3, "x"), 7], object()]
+)
 def test_what_is_no_layer_is_refused(layers_):
     refused(insert, chain(4, 2), layers_, "d0", match="layer")
 
@@ -838,3 +906,10 @@ def test_reader_in_another_model_is_refused():
 def test_what_is_no_model_is_refused():
     with pytest.raises(kn.UnsupportedModelError, match="Received"):
         kn.insert("model", dense(3, "x"), "a")
+
+
+def test_one_layer_given_twice_becomes_two_layers():
+    layer = dense(4, "twin")
+    new = insert(chain(4, 2), [layer, layer], "d0")
+    assert names(new) == ["d0", "twin", "twin_1", "d1"]
+    assert new.get_layer("twin").kernel is not new.get_layer("twin_1").kernel

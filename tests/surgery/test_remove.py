@@ -8,12 +8,15 @@ import pytest
 from contract import run
 from editing import (
     close,
-    layer_at,
+    conv,
+    dense,
+    end,
     names,
     refused,
     remove,
     same_function,
     sizes,
+    through,
     value,
     works,
 )
@@ -24,27 +27,6 @@ from nets import chain, concatenated, image_net, nested, residual
 import keras_nas as kn
 
 INFEASIBLE = kn.InfeasibleError
-
-
-def dense(units: int, name: str, **settings) -> layers.Dense:
-    settings = {"activation": "tanh", **settings}
-    return layers.Dense(units, name=name, **settings)
-
-
-def conv(filters: int, name: str, kernel: int = 1, **settings) -> layers.Conv2D:
-    settings = {"activation": "tanh", "padding": "same", **settings}
-    return layers.Conv2D(filters, kernel, name=name, **settings)
-
-
-def through(model: keras.Model, x, *paths: str) -> np.ndarray:
-    """Calls layers of a model one after the other."""
-    for path in paths:
-        x = layer_at(model, path)(x)
-    return ops.convert_to_numpy(x)
-
-
-def end(x, name: str = "head") -> keras.KerasTensor:
-    return layers.Dense(2, name=name)(x)
 
 
 # --- widths ----------------------------------------------------------------------------
@@ -66,7 +48,9 @@ def test_first_layer_goes_and_the_input_stays_as_it_is():
     new = remove(model, "d0")
     assert new.input_shape == (None, 3) and names(new) == ["d1", "d2"]
     np.testing.assert_array_equal(value(new, "d1"), value(model, "d1")[:3])
-    close(run(new, random_inputs(model)), through(new, random_inputs(model), "d1", "d2"))
+    close(
+        run(new, random_inputs(model)), through(new, random_inputs(model), "d1", "d2")
+    )
 
 
 def test_first_layer_narrower_than_the_input_leaves_zero_rows():
@@ -220,7 +204,9 @@ def test_parallel_edges_are_all_bypassed():
 
 def test_removed_sum_passes_its_first_wins_to_nobody_that_takes_one():
     model = residual()
-    error = refused(remove, model, "add", match="'head' takes one tensor.*'stem'.*'branch'")
+    error = refused(
+        remove, model, "add", match="'head' takes one tensor.*'stem'.*'branch'"
+    )
     assert "'stem' and 'branch'" in str(error)
 
 
@@ -288,7 +274,10 @@ def test_sum_just_loses_an_input_with_connect_false():
     model = residual()
     new = remove(model, "branch", connect=False)
     assert names(new) == ["stem", "add", "head"]
-    close(run(new, random_inputs(model)), through(model, random_inputs(model), "stem", "head"))
+    close(
+        run(new, random_inputs(model)),
+        through(model, random_inputs(model), "stem", "head"),
+    )
 
 
 def test_connect_false_needs_something_that_is_left():
@@ -346,7 +335,12 @@ def test_size_that_would_have_to_be_larger_than_itself_is_infeasible():
 def test_cycle_without_room_for_the_other_is_infeasible_for_every_align():
     for align in ("grow", "shrink", "both"):
         refused(
-            remove, doubled(), "back", align=align, match="n plus some", error=INFEASIBLE
+            remove,
+            doubled(),
+            "back",
+            align=align,
+            match="n plus some",
+            error=INFEASIBLE,
         )
 
 
@@ -601,7 +595,10 @@ def test_recurrent_layer_of_a_stack_goes():
         ops.convert_to_numpy(each.get_layer("c").cell.kernel) for each in (model, new)
     )
     np.testing.assert_array_equal(after, before[:4])
-    close(run(new, random_inputs(model)), through(new, random_inputs(model), "a", "c", "head"))
+    close(
+        run(new, random_inputs(model)),
+        through(new, random_inputs(model), "a", "c", "head"),
+    )
     works(new)
 
 
@@ -614,11 +611,18 @@ def test_recurrent_layer_that_drops_the_time_axis_cannot_go():
 def test_layer_with_states_goes_where_only_its_sequence_is_read():
     source = keras.Input((5, 3), name="in")
     a = dense(4, "a")(source)
-    whole, _, _ = layers.LSTM(4, return_sequences=True, return_state=True, name="gone")(a)
+    whole, _, _ = layers.LSTM(4, return_sequences=True, return_state=True, name="gone")(
+        a
+    )
     model = randomize(keras.Model(source, layers.Dense(2, name="head")(whole)))
     new = remove(model, "gone")
-    close(run(new, random_inputs(model)), through(model, random_inputs(model), "a", "head"))
-    whole, h, _ = layers.LSTM(4, return_sequences=True, return_state=True, name="gone")(a)
+    close(
+        run(new, random_inputs(model)),
+        through(model, random_inputs(model), "a", "head"),
+    )
+    whole, h, _ = layers.LSTM(4, return_sequences=True, return_state=True, name="gone")(
+        a
+    )
     model = keras.Model(source, [layers.Dense(2, name="head")(whole), h])
     refused(remove, model, "gone", match="3 outputs and 1 input")
 
@@ -633,6 +637,25 @@ def test_layer_between_an_embedding_with_mask_and_its_reader():
     x = model.get_layer("embedding")(data)
     x = model.get_layer("lstm")(x, mask=data != 0)
     close(run(new, data), model.get_layer("head")(x))
+    works(new, data)
+
+
+def test_masks_are_not_mistaken_for_inputs():
+    source = keras.Input((5,), dtype="int32", name="in")
+    x = layers.Embedding(7, 4, mask_zero=True, name="embedding")(source)
+    y = layers.MultiHeadAttention(2, 2, name="attention")(x, x)
+    y = layers.LSTM(4, return_sequences=True, name="gone")(
+        layers.Add(name="add")([x, y])
+    )
+    model = randomize(keras.Model(source, end(layers.LSTM(3, name="lstm")(y))))
+    data = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 1, 2]])
+    new = remove(model, ["attention", "add", "gone"])
+    assert names(new) == ["embedding", "lstm", "head"]
+    x = model.get_layer("embedding")(data)
+    close(
+        run(new, data),
+        model.get_layer("head")(model.get_layer("lstm")(x, mask=data != 0)),
+    )
     works(new, data)
 
 
@@ -669,7 +692,10 @@ def test_sum_of_two_operands_is_bypassed_only_with_one_source():
     refused(remove, model, vertex(model, "add"), match="takes one tensor")
     model = randomize(keras.Model(source, end(ops.add(a, 2.0))))
     new = remove(model, vertex(model, "add"))
-    close(run(new, random_inputs(model)), through(model, random_inputs(model), "a", "head"))
+    close(
+        run(new, random_inputs(model)),
+        through(model, random_inputs(model), "a", "head"),
+    )
 
 
 def test_slice_of_channels_goes_and_widths_are_aligned():
@@ -817,7 +843,9 @@ def test_deeply_nested_layer_goes():
     source = keras.Input((4,), name="in")
     model = randomize(keras.Model(source, end(outer(source))))
     new = remove(model, "outer/inner/deep", align="shrink")
-    np.testing.assert_array_equal(value(new, "outer/mid"), value(model, "outer/mid")[:4])
+    np.testing.assert_array_equal(
+        value(new, "outer/mid"), value(model, "outer/mid")[:4]
+    )
     x = random_inputs(model)
     close(run(new, x), through(new, x, "outer/inner/first", "outer/mid", "head"))
 
@@ -877,7 +905,9 @@ def test_input_that_would_reach_no_output_is_infeasible():
 
 @pytest.mark.parametrize("align", ["up", (), None, ("grow", "down"), 3])
 def test_unknown_align_is_refused(align):
-    refused(remove, chain(4, 3, 2), "d1", align=align, match="'grow', 'shrink' or 'both'")
+    refused(
+        remove, chain(4, 3, 2), "d1", align=align, match="'grow', 'shrink' or 'both'"
+    )
 
 
 @pytest.mark.parametrize("wrong", [[], None, 3, ()])
@@ -892,4 +922,6 @@ def test_unknown_names_are_refused(wrong):
 
 
 def test_vertices_in_different_models_are_refused():
-    refused(remove, nested(), ["encoder/inner", "head"], match="different nested models")
+    refused(
+        remove, nested(), ["encoder/inner", "head"], match="different nested models"
+    )

@@ -316,7 +316,7 @@ def test_nearest_sizes_are_named_on_both_sides():
     with pytest.raises(kn.InfeasibleError, match="3 or 6 for 'grouped'") as info:
         kn.resize(model, "grouped", 4)
     assert info.value.nearest == {"grouped": (3, 6)}
-    with pytest.raises(kn.InfeasibleError, match="needs the same size 3 times") as info:
+    with pytest.raises(kn.InfeasibleError, match="needs 3 parts of one size") as info:
         kn.resize(model, "grouped", 2)
     assert info.value.nearest == {"grouped": 3}
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from keras_nas.axes import Expression, fixed_reasons
 from keras_nas.graph import Joint
-from keras_nas.surgery.infeasible import _listed as listed
 from keras_nas.surgery.products import Held, linear_size
 from keras_nas.surgery.system import Job
+from keras_nas.surgery.tables import listed
 
 
 def describe_seams(job: Job) -> str:
@@ -44,12 +44,12 @@ def _sentence(
         f"{arriving.size} from '{joint.ref.vertex}', and no sizes make them equal"
     )
     reasons = list(_reasons(job, arriving, expected))
-    return f"{subject}: {'; '.join(reasons)}." if reasons else f"{subject}."
+    if not reasons:
+        reasons = ["a layer on the way divides its neurons, or ties them to others"]
+    return f"{subject}: {'; '.join(reasons)}."
 
 
-def _reasons(
-    job: Job, arriving: Expression, expected: Expression
-) -> Iterator[str]:
+def _reasons(job: Job, arriving: Expression, expected: Expression) -> Iterator[str]:
     circle = _circle(arriving, expected)
     if circle:
         yield circle
@@ -61,15 +61,18 @@ def _reasons(
         locks = dict.fromkeys(job.locks[a] for a in axis.atoms & job.locks.keys())
         if locks:
             yield listed(locks)
-    bounds = job.options.bounds or {}
-    if bounds or job.options.multiple_of:
-        yield f"bounds={bounds!r} and multiple_of={job.options.multiple_of!r} hold"
+    for name in ("bounds", "multiple_of"):
+        wanted = getattr(job.options, name)
+        if wanted:
+            yield f"{name}={wanted!r} holds"
 
 
 def _circle(arriving: Expression, expected: Expression) -> str | None:
     """Recognises a size that would have to be larger than itself."""
     nothing = Held({}, frozenset())
-    left, right = (linear_size(axis, nothing, frozenset()) for axis in (arriving, expected))
+    left, right = (
+        linear_size(axis, nothing, frozenset()) for axis in (arriving, expected)
+    )
     if not left.terms.keys() & right.terms.keys():
         return None
     difference = dict(left.terms)

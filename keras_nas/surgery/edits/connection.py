@@ -111,8 +111,8 @@ def _refuse_circle(draft: Draft, start: Site, end: Site) -> None:
     if path is not None:
         way = " -> ".join(map(repr, [*path, end.name]))
         raise InvalidRequestError(
-            f"'{start.path}' computes from '{end.path}', so leading it back there makes "
-            f"a circle: {way}.\n\nA network has no loops: choose a target that comes "
+            f"'{start.path}' computes from '{end.path}', so leading it back makes a "
+            f"circle: {way}.\n\nA network has no loops: choose a target that comes "
             f"later. Received: source={start.path!r}, target={end.path!r}"
         )
 
@@ -184,8 +184,9 @@ def _insert_merge(
     found = draft.spec(owner, ref)
     if len(found.shape) != len(spec.shape):
         raise InvalidRequestError(
-            f"'{end.path}' reads a tensor of {len(spec.shape)} axes, but '{ref.vertex}' "
-            f"has {len(found.shape)}: {found.shape}.\n\nReshape or pool it first. "
+            f"'{end.path}' reads a tensor of {len(spec.shape)} axes, but "
+            f"'{ref.vertex}' has {len(found.shape)}: {found.shape}.\n\n"
+            "Reshape or pool it first. "
             f"Received: source={ref.vertex!r}, target={end.path!r}"
         )
     _check_grids(spec, found, channel, ref.vertex, end.path)
@@ -225,15 +226,20 @@ def _channel(draft: Draft, owner: str, ref: TensorRef) -> int:
 # --- removing an edge ----------------------------------------------------------------
 
 
-def _occurrence(inputs: list[TensorRef], start: Site, end: Site, occurrence: Any) -> int:
+def _occurrence(
+    inputs: list[TensorRef], start: Site, end: Site, occurrence: Any
+) -> int:
     """Returns the number of the edge among all tensors that the target reads."""
     found = [n for n, x in enumerate(inputs) if x.vertex == start.name]
     if not found:
         raise InvalidRequestError(
             f"'{end.path}' does not read '{start.path}'.\n\n"
-            f"It reads {_listed(inputs)}. Received: source={start.path!r}, target={end.path!r}"
+            f"It reads {_listed(inputs)}. "
+            f"Received: source={start.path!r}, target={end.path!r}"
         )
-    is_int = isinstance(occurrence, (int, np.integer)) and not isinstance(occurrence, bool)
+    is_int = isinstance(occurrence, (int, np.integer)) and not isinstance(
+        occurrence, bool
+    )
     if not is_int or not 0 <= occurrence < len(found):
         times = "once" if len(found) == 1 else f"{len(found)} times"
         raise InvalidRequestError(

@@ -20,9 +20,7 @@ from keras_nas.graph import (
     flatten,
     infer_outputs,
     map_arguments,
-    reads,
     sort_vertices,
-    tensors_in,
 )
 from keras_nas.rules import map_leaves
 from keras_nas.surgery.names import Paths
@@ -107,7 +105,7 @@ class Draft:
 
     def readers(self, owner: str, ref: TensorRef) -> list[str]:
         """Returns the vertices that read a tensor, in order."""
-        return [n for n, v in self.vertices(owner).items() if ref in reads(v)]
+        return [n for n, v in self.vertices(owner).items() if ref in v.reads]
 
     # --- exchanging -----------------------------------------------------------
 
@@ -122,9 +120,7 @@ class Draft:
             vertices = {name: vertices[name] for name in names}
         self._bodies[owner] = vertices
 
-    def record(
-        self, key: str, name: str, outputs: tuple[TensorSpec, ...]
-    ) -> None:
+    def record(self, key: str, name: str, outputs: tuple[TensorSpec, ...]) -> None:
         """Says what a vertex inside of a new nested model gives."""
         part = self._parts[key]
         vertices = dict(part.body.vertices)
@@ -203,23 +199,25 @@ class Draft:
 
     def arriving(self, owner: str, vertex: Vertex) -> list[TensorSpec]:
         """Returns the shape that a vertex sees of each tensor it reads."""
-        found = tensors_in((vertex.args, vertex.kwargs))
         return [
             leaf.spec if isinstance(leaf, Seam) else self.spec(owner, leaf)
-            for leaf in found
+            for leaf in vertex.tensors
         ]
 
     def with_outputs(
         self, owner: str, vertex: Vertex, *, is_called: bool = False
     ) -> Vertex:
-        """Returns a vertex with the outputs that Keras says it has. See `infer_outputs`.
+        """Returns a vertex with the outputs that Keras says it has.
+
+        See `infer_outputs`.
 
         Raises:
             Exception: Keras refuses what it reads, in whatever way.
         """
         call = self.call(owner, vertex)
         arriving = self.arriving(owner, vertex)
-        outputs = infer_outputs(self.graph(), call, arriving, is_called=is_called)
+        parts = self.old.replace_parts(self._parts)
+        outputs = infer_outputs(parts, call, arriving, is_called=is_called)
         return replace(vertex, outputs=outputs)
 
     def has_origins(self) -> bool:
@@ -228,7 +226,7 @@ class Draft:
             isinstance(leaf, Seam) and leaf.origins
             for vertices in self._bodies.values()
             for vertex in vertices.values()
-            for leaf in tensors_in((vertex.args, vertex.kwargs))
+            for leaf in vertex.tensors
         )
 
     def free_name(self, owner: str, name: str) -> str:

@@ -17,8 +17,8 @@ from keras_nas.graph import (
     check_graph,
     drop_unused,
     flatten,
+    grid_problem,
     refs,
-    tensors_in,
 )
 from keras_nas.surgery.edits.draft import Draft
 from keras_nas.surgery.edits.settling import Attempt, settle
@@ -53,7 +53,18 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
         _check_output_axes(draft, graph)
     graph = _follow_output_names(draft.old, graph)
     check_graph(graph, draft.old)
+    _check_real_grids(graph)
     return graph
+
+
+def _check_real_grids(graph: Graph) -> None:
+    problem = grid_problem(graph)
+    if problem is not None:
+        path, sentence = problem
+        raise InvalidRequestError(
+            f"'{path}' would see another grid: {sentence}.\n\nKeep the grid as it is, "
+            f"or remove what depends on its size. Received: {path!r}"
+        )
 
 
 def _follow_output_names(old: Graph, new: Graph) -> Graph:
@@ -84,7 +95,7 @@ def _unequal_axes(flat: FlatGraph) -> list[tuple[TensorRef, int]]:
     return [
         (seam.ref, axis)
         for call in flat.calls
-        for seam in tensors_in((call.args, call.kwargs))
+        for seam in call.tensors
         if isinstance(seam, Seam)
         for axis, size in enumerate(flat.specs[seam.ref].shape)
         if axis in seam.origins or size != seam.spec.shape[axis]

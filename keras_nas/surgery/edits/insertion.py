@@ -16,7 +16,6 @@ from keras_nas.graph import (
     Vertex,
     refs,
     sort_vertices,
-    tensors_in,
     wrap_layer,
 )
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
@@ -25,6 +24,7 @@ from keras_nas.surgery.edits.identity import as_identity, is_nonnegative_after
 from keras_nas.surgery.edits.new_parts import put_layer, read_layers
 from keras_nas.surgery.edits.settling import Attempt
 from keras_nas.surgery.options import Options
+from keras_nas.surgery.planning import _frames_to_the_user as frames_to_the_user
 
 # New layers have the widths that they were given, and the rest follows.
 _HOLDS = (Attempt(holds=True),)
@@ -40,6 +40,13 @@ def insert_layers(
     site = draft.find(after)
     old = TensorRef(site.name)
     readers = _readers(draft, site, to)
+    gives_output = to is None and old in refs(draft.outputs(site.owner))
+    if not readers and not gives_output:
+        raise InvalidRequestError(
+            f"Nothing reads the first output of '{site.path}', so what is inserted "
+            "there would reach no output.\n\nName another vertex. "
+            f"Received: after={after!r}"
+        )
     new, names = old, []
     for layer in listed:
         new = put_layer(draft, site.owner, layer, new, after=new.vertex)
@@ -49,7 +56,7 @@ def insert_layers(
     spec = draft.spec(site.owner, old)
     leaf = draft.seam(site.owner, new, spec, old)
     draft.lead(site.owner, old, lambda _: leaf, readers)
-    if to is None and old in refs(draft.outputs(site.owner)):
+    if gives_output:
         draft.lead_outputs(site.owner, old, new)
     result = finish(draft, options, _HOLDS if options.strict else _ADAPTS)
     _warn_of_other_widths(draft, site.owner, names, result)
@@ -88,11 +95,11 @@ def _start_as_identity(draft: Draft, site: Site, names: list[str]) -> None:
     spec = draft.spec(site.owner, old)
     vertices = {name: draft.vertices(site.owner)[name] for name in names}
     for name, vertex in vertices.items():
-        if any(isinstance(leaf, Seam) for leaf in tensors_in(vertex.args)):
+        if any(isinstance(leaf, Seam) for leaf in vertex.tensors):
             raise InvalidRequestError(
-                f"'{name}' was built for another width than that of what it would read, "
-                "so it cannot be the identity.\n\nGive a layer that is not built, or "
-                f"leave out identity=True. Received: {name!r}"
+                f"'{name}' was built for another width than that of what it would "
+                "read, so it cannot be the identity.\n\nGive a layer that is not "
+                f"built, or leave out identity=True. Received: {name!r}"
             )
     # In place of all that comes before, under the same name.
     source = keras.layers.InputLayer(batch_shape=spec.shape, dtype=spec.dtype)
@@ -124,5 +131,5 @@ def _warn_of_other_widths(
             warnings.warn(
                 f"'{name}' cannot have the shape {before}; it gets {after}.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=frames_to_the_user(),
             )

@@ -81,7 +81,9 @@ def _origins(draft: Draft, owner: str, vertex: Vertex, old: Any, new: Vertex, in
     pieces: dict[int, list] = {}
     for label, leaf in inputs:
         if isinstance(label, tuple):
-            pieces.setdefault(label[0], []).append((label, _shape_in(draft, owner)(leaf)))
+            pieces.setdefault(label[0], []).append(
+                (label, _shape_in(draft, owner)(leaf))
+            )
     for number, found in pieces.items():
         whole = _shape_in(draft, owner)(old[number])
         if joined_axis([piece for _, piece in found], whole) is not None:

@@ -18,7 +18,6 @@ from keras_nas.graph import (
     flatten,
     infer_outputs,
     names_kept,
-    tensors_in,
     wrap_layer,
 )
 from keras_nas.rules import map_leaves
@@ -93,8 +92,8 @@ def put_layer(
         raise _cannot_call(layer, made_for, error) from error
     if len(vertex.outputs) != 1:
         raise InvalidRequestError(
-            f"'{layer.name}' gives {len(vertex.outputs)} tensors, but one has to come in "
-            f"place of '{leaf.vertex}'.\n\nGive a layer with one output. "
+            f"'{layer.name}' gives {len(vertex.outputs)} tensors, but one has to come "
+            f"in place of '{leaf.vertex}'.\n\nGive a layer with one output. "
             f"Received: {layer!r}"
         )
     draft.put(owner, vertex, after=after)
@@ -112,7 +111,7 @@ def _open_model(draft: Draft, key: str, spec: TensorSpec) -> tuple[TensorSpec, .
     specs: dict[TensorRef, TensorSpec] = {}
     seen: set[tuple[str, str]] = set()
     for call in flat.calls:
-        arriving = [specs[ref] for ref in tensors_in((call.args, call.kwargs))]
+        arriving = [specs[ref] for ref in call.tensors]
         outputs = call.outputs
         if TensorRef(call.path) in flat.inputs:
             outputs = (TensorSpec(spec.shape, call.outputs[0].dtype),)
@@ -145,7 +144,7 @@ def _key(owner: str, name: str) -> str:
 
 
 def shape_built_for(layer: Any, spec: TensorSpec) -> TensorSpec | None:
-    """Returns the shape that a layer with weights was built for; None if it has none."""
+    """Returns the shape that a layer with weights was built for, None without any."""
     if isinstance(layer, keras.Model):
         shapes = [tuple(x.shape) for x in layer.inputs] if layer.built else []
         if len(shapes) > 1 or (shapes and len(layer.outputs) > 1):
@@ -202,7 +201,7 @@ def _cannot_call(
 ) -> InvalidRequestError:
     shapes = map_leaves(lambda spec: spec.shape, specs)
     return InvalidRequestError(
-        f"'{layer.name}' ({type(layer).__name__}) cannot be called on a tensor of shape "
-        f"{shapes}: {error}\n\nGive a layer that takes it, or put it elsewhere. "
+        f"'{layer.name}' ({type(layer).__name__}) cannot be called on a tensor of "
+        f"shape {shapes}: {error}\n\nGive a layer that takes it, or put it elsewhere. "
         f"Received: {layer!r}"
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Graph, Seam, TensorRef, Vertex, reads, refs
+from keras_nas.graph import Graph, Seam, TensorRef, Vertex, refs
 from keras_nas.surgery.edits.draft import Draft, Site, same_owner
 from keras_nas.surgery.edits.finishing import finish
 from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
@@ -53,15 +53,15 @@ def _sites(draft: Draft, names: Any) -> list[Site]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, (list, tuple)) or not listed:
         raise InvalidRequestError(
-            "Nothing is named that could be removed.\n\nGive the name of a vertex, or a "
-            f"list of names. Received: {names!r}"
+            "Nothing is named that could be removed.\n\nGive the name of a vertex, or "
+            f"a list of names. Received: {names!r}"
         )
     sites = list(dict.fromkeys(draft.find(name) for name in listed))
     for site in sites:
         if draft.part(site).is_input:
             raise InvalidRequestError(
-                f"'{site.path}' is an input of a model and cannot be removed.\n\nRemove "
-                f"what it feeds instead. Received: {site.path!r}"
+                f"'{site.path}' is an input of a model and cannot be removed.\n\n"
+                f"Remove what it feeds instead. Received: {site.path!r}"
             )
     return sites
 
@@ -80,7 +80,7 @@ class _Removal:
         for name, vertex in draft.vertices(owner).items():
             if name in self._names:
                 continue
-            gone = [ref for ref in reads(vertex) if ref.vertex in self._names]
+            gone = [ref for ref in vertex.reads if ref.vertex in self._names]
             if gone:
                 self._mend(vertex, gone)
         for ref in refs(draft.outputs(owner)):
@@ -218,7 +218,7 @@ class _Removal:
         if ref.index == 0 and len(inputs) == 1:
             return inputs
         raise InvalidRequestError(
-            f"'{vertex.name}' has {len(vertex.outputs)} outputs and {len(inputs)} inputs, "
-            f"so nothing can come in place of its output {ref.index}.\n\nRemove what "
-            f"reads that output, too. Received: {sorted(self._names)!r}"
+            f"'{vertex.name}' has {len(vertex.outputs)} outputs and {len(inputs)} "
+            f"inputs, so nothing can come in place of its output {ref.index}.\n\n"
+            f"Remove what reads that output, too. Received: {sorted(self._names)!r}"
         )

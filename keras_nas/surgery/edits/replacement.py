@@ -16,7 +16,6 @@ from keras_nas.graph import (
     TensorSpec,
     Vertex,
     rename_vertices,
-    tensors_in,
     wrap_layer,
 )
 from keras_nas.surgery.edits.carrying import carry_weights
@@ -46,10 +45,11 @@ def replace_layer(graph: Graph, name: str, layer: Any, options: Options) -> Grap
     new = _new_part(draft, site, old, layer)
     draft.put_part(new)
     for owner, vertex in _calls(graph, old.key):
-        _exchange(draft, owner, vertex, new)
+        _exchange(draft, owner, vertex, new, layer)
     result = finish(draft, options, _attempts(draft.vertex(site), options))
     if _is_named_by_user(layer) and layer.name != old.name:
-        result = rename_vertices(result, old.key, draft.free_name(site.owner, layer.name))
+        new_name = draft.free_name(site.owner, layer.name)
+        result = rename_vertices(result, old.key, new_name)
     return result
 
 
@@ -109,9 +109,11 @@ def _calls(graph: Graph, key: str) -> list[tuple[str, Vertex]]:
     ]
 
 
-def _exchange(draft: Draft, owner: str, vertex: Vertex, part: Part) -> None:
-    """Lets a vertex call the new part."""
-    inputs = list(tensors_in((vertex.args, vertex.kwargs)))
+def _exchange(
+    draft: Draft, owner: str, vertex: Vertex, part: Part, layer: Any
+) -> None:
+    """Lets a vertex call the part of a new layer."""
+    inputs = list(vertex.tensors)
     listed = listed_inputs(vertex)
     if listed is None and len(inputs) != 1:
         raise InvalidRequestError(
@@ -122,6 +124,10 @@ def _exchange(draft: Draft, owner: str, vertex: Vertex, part: Part) -> None:
     argument: Any = inputs[0]
     if listed is not None:
         argument = _fitting(draft, owner, listed, part)
+    else:
+        spec = draft.spec(owner, argument)
+        made_for = shape_built_for(layer, spec) or spec
+        argument = draft.seam(owner, argument, made_for, part.key)
     new = replace(vertex, args=(argument,), kwargs={}, part=part.key)
     try:
         new = draft.with_outputs(owner, new)

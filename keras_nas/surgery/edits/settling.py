@@ -86,13 +86,12 @@ def close(graph: Graph) -> Graph:
     for owner, body in tuple(graph.bodies()):
         changed = {}
         for name, vertex in body.vertices.items():
-            if graph.parts[vertex.part].is_input:
-                if vertex.args:
-                    changed[name] = replace(vertex, args=())
+            if not any(isinstance(leaf, Seam) for leaf in vertex.tensors):
                 continue
-            closed = map_arguments(vertex, straight)
-            if closed.args != vertex.args or closed.kwargs != vertex.kwargs:
-                changed[name] = closed
+            if graph.parts[vertex.part].is_input:
+                changed[name] = replace(vertex, args=())
+            else:
+                changed[name] = map_arguments(vertex, straight)
         if changed:
             graph = graph.replace_vertices(owner, changed)
     return graph

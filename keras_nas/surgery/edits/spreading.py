@@ -24,7 +24,6 @@ from keras_nas.graph import (
     infer_outputs,
     map_arguments,
     shape_problem,
-    tensors_in,
 )
 from keras_nas.surgery.edits.draft import Draft, Origins
 
@@ -91,7 +90,7 @@ class _Spreading:
         """Returns the shapes of a call's outputs, leaving seams where they belong."""
         seams = [
             self._seam_at(call, number, leaf)
-            for number, leaf in enumerate(tensors_in((call.args, call.kwargs)))
+            for number, leaf in enumerate(call.tensors)
         ]
         if not any(seams):
             return call.outputs
@@ -110,10 +109,8 @@ class _Spreading:
             )
         return outputs
 
-    def _seam_at(
-        self, call: Call, number: int, leaf: TensorRef | Seam
-    ) -> Seam | None:
-        """Returns the seam between a tensor and its reader, None where none is needed."""
+    def _seam_at(self, call: Call, number: int, leaf: TensorRef | Seam) -> Seam | None:
+        """Returns the seam between a tensor and its reader, None if none is needed."""
         if isinstance(leaf, Seam):
             seam = leaf
         else:
@@ -145,13 +142,12 @@ class _Spreading:
         old = self._old_calls.get(call.path)
         if old is None or old.vertex is not call.vertex:
             return None
-        return list(tensors_in((old.args, old.kwargs)))[number]
+        return old.tensors[number]
 
     def _let_through(self, call: Call, seams: list) -> tuple[Call, list, Any]:
         """Lets other grids pass where the call takes them."""
-        leaves = list(tensors_in((call.args, call.kwargs)))
         arriving = [
-            self._now[leaf.ref if isinstance(leaf, Seam) else leaf] for leaf in leaves
+            self._now[leaf.ref if isinstance(leaf, Seam) else leaf] for leaf in call.tensors
         ]
         passing = [
             spec if seam is None else self._with_grid(seam, spec)
@@ -287,5 +283,3 @@ def _refuse_grids(
                 f"{listed}.\n\nMake the grids equal first, with a pooling, a stride or "
                 f"an upsampling on one side. Received: {call.path!r}"
             )
-
-
