@@ -59,7 +59,8 @@ def check_importance(importance: Any, find: FindAxis) -> Any:
     if inspect.isclass(importance) and issubclass(importance, Criterion):
         raise InvalidRequestError(
             f"{importance.__name__} is a class.\n\nMake an object of it: "
-            f"importance={importance.__name__}(...). Received: importance={importance!r}"
+            f"importance={importance.__name__}(...). "
+            f"Received: importance={importance!r}"
         )
     is_criterion = isinstance(importance, Criterion)
     if importance is None or is_criterion or callable(importance):

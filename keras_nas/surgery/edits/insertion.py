@@ -24,7 +24,7 @@ from keras_nas.surgery.edits.identity import as_identity, is_nonnegative_after
 from keras_nas.surgery.edits.new_parts import put_layer, read_layers
 from keras_nas.surgery.edits.settling import Attempt
 from keras_nas.surgery.options import Options
-from keras_nas.surgery.planning import _frames_to_the_user as frames_to_the_user
+from keras_nas.surgery.planning import frames_to_the_user
 
 # New layers have the widths that they were given, and the rest follows.
 _HOLDS = (Attempt(holds=True),)

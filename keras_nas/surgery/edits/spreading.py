@@ -147,7 +147,8 @@ class _Spreading:
     def _let_through(self, call: Call, seams: list) -> tuple[Call, list, Any]:
         """Lets other grids pass where the call takes them."""
         arriving = [
-            self._now[leaf.ref if isinstance(leaf, Seam) else leaf] for leaf in call.tensors
+            self._now[leaf.ref if isinstance(leaf, Seam) else leaf]
+            for leaf in call.tensors
         ]
         passing = [
             spec if seam is None else self._with_grid(seam, spec)
