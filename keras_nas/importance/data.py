@@ -52,7 +52,8 @@ def copy_to_run(graph: Graph) -> Copy:
     ):
         raise InvalidRequestError(
             "Importance cannot be measured in the middle of an edit, where the sizes "
-            "do not fit yet.\n\nMeasure it before: `importance=criterion.measure(model)`. "
+            "do not fit yet.\n\nMeasure it before: "
+            "`importance=criterion.measure(model)`. "
             f"Received: the model {graph.body.name!r} while its layers are rewired"
         )
     with names_kept():
@@ -132,7 +133,8 @@ def run_batches(
         except Exception as error:  # Each backend has errors of its own for this.
             raise InvalidRequestError(
                 f"The data do not fit the model: {_shortened(error)}\n\n"
-                f"Give data as `model.fit` takes them. Received: {_shapes(batch[0])} and {_shapes(batch[1])}"
+                "Give data as `model.fit` takes them. "
+                f"Received: {_shapes(batch[0])} and {_shapes(batch[1])}"
             ) from error
         if not np.isfinite(result).all():
             raise InvalidRequestError(
