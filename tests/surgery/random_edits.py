@@ -252,6 +252,11 @@ def _replace(graph, rng):
     return f"replace({name!r}, kernel {size})", lambda: graph.replace(name, layer), True
 
 
+def _prune(graph, rng):
+    sparsity = rng.choice([0.1, 0.3])
+    return f"prune({sparsity})", lambda: graph.prune(sparsity=sparsity), False
+
+
 def _has_same_window(graph, path) -> bool:
     _, vertex = _find(graph, path)
     part = graph.parts[vertex.part]
@@ -273,6 +278,7 @@ _KINDS = {
     "connect": _connect,
     "disconnect": _disconnect,
     "replace": _replace,
+    "prune": _prune,
 }
 
 

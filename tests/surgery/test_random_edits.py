@@ -19,6 +19,7 @@ def test_a_network_survives_two_hundred_random_edits(seed):
         "disconnect",
         "insert",
         "insert identity",
+        "prune",
         "remove",
         "remove block",
         "replace",
