@@ -17,7 +17,8 @@ from keras_nas.surgery.edits import (
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.planning import plan_inputs, plan_sizes
-from keras_nas.surgery.pruning import PrunePlan, Targets, plan_pruning
+from keras_nas.surgery.pruning import PrunePlan, plan_pruning
+from keras_nas.surgery.targets import Targets
 
 
 class Graph(Structure):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas.axes import Atom
-from keras_nas.errors import InfeasibleError, InvalidRequestError
+from keras_nas.errors import InfeasibleError
 from keras_nas.graph import Analysis, Graph, analyze
 from keras_nas.importance import atom_utilities
 from keras_nas.milp import (
@@ -36,72 +36,7 @@ from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.planning import frames_to_the_user, keep_arrays
 from keras_nas.surgery.system import BoundSystem, Job
-
-COSTS = ("params", "flops", "memory")
-SCOPES = ("global", "local", "isomorphic")
-
-
-@dataclass(frozen=True, eq=False)
-class Targets:
-    """How much is to be pruned, checked once.
-
-    Attributes:
-        sparsity: Fraction of all removable neurons to drop.
-        params: At most so many parameters; a float is a fraction of the present ones.
-        flops: The same for floating point operations.
-        memory: The same for the bytes of weights and activations.
-        threshold: Neurons of less importance go.
-        scope: Which neurons compete: ``"global"``, ``"local"`` or ``"isomorphic"``.
-        ignore: Names of layers that stay as they are.
-        min_fraction: Fraction of its neurons that each layer keeps at least; or name
-            -> fraction.
-    """
-
-    sparsity: float | None = None
-    params: float | int | None = None
-    flops: float | int | None = None
-    memory: float | int | None = None
-    threshold: float | None = None
-    scope: str = "global"
-    ignore: tuple[str, ...] = ()
-    min_fraction: float | Mapping[str, float] | None = None
-
-    def __post_init__(self):
-        given = (self.sparsity, self.threshold, *self.budgets.values())
-        if all(value is None for value in given):
-            raise InvalidRequestError(
-                "Nothing says how much to prune.\n\nGive one or several of sparsity, "
-                "params, flops, memory and threshold. Received: none of them"
-            )
-        for name, value in self.budgets.items():
-            _check_budget(name, value)
-        if self.sparsity is not None:
-            _check_fraction("sparsity", self.sparsity, "of the neurons to drop")
-            if self.sparsity == 1:
-                raise InvalidRequestError(
-                    "A sparsity of 1 would leave no neuron.\n\nGive a fraction below "
-                    f"1. Received: sparsity={self.sparsity!r}"
-                )
-        if self.threshold is not None:
-            _check_number("threshold", self.threshold)
-        if self.scope not in SCOPES:
-            raise InvalidRequestError(
-                f"There is no scope named {self.scope!r}.\n\nChoose one of "
-                f"{', '.join(map(repr, SCOPES))}. Received: scope={self.scope!r}"
-            )
-        names = self.ignore
-        names = (names,) if isinstance(names, str) else tuple(names or ())
-        object.__setattr__(self, "ignore", names)
-        if isinstance(self.min_fraction, Mapping):
-            for value in self.min_fraction.values():
-                _check_fraction("min_fraction", value, "of a layer to keep")
-        elif self.min_fraction is not None:
-            _check_fraction("min_fraction", self.min_fraction, "of a layer to keep")
-
-    @property
-    def budgets(self) -> dict[str, float | int | None]:
-        """Name of each cost -> what may be left of it."""
-        return {name: getattr(self, name) for name in COSTS}
+from keras_nas.surgery.targets import COSTS, Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -395,39 +330,3 @@ def _count_above(piece: Any, threshold: float) -> int:
 def _at_least(fraction: float, size: int) -> int:
     """The least whole number that is this fraction of a size, but for rounding."""
     return math.ceil(fraction * size - 1e-9)
-
-
-def _check_budget(name: str, value: Any) -> None:
-    if value is None:
-        return
-    _check_number(name, value)
-    if isinstance(value, Integral):
-        if value < 1:
-            raise InvalidRequestError(
-                f"A budget of {value} {name} leaves no model.\n\nGive an int of at "
-                f"least 1, or a fraction. Received: {name}={value!r}"
-            )
-    elif not 0 < value <= 1:
-        raise InvalidRequestError(
-            f"The budget {name}={value!r} is no fraction of the present {name}.\n\n"
-            "Give a float above 0 and up to 1, or an int for an absolute number. "
-            f"Received: {name}={value!r}"
-        )
-
-
-def _check_number(name: str, value: Any) -> None:
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or math.isnan(value):
-        raise InvalidRequestError(
-            f"{name!r} is not a number.\n\nGive an int or a float. "
-            f"Received: {name}={value!r}"
-        )
-
-
-def _check_fraction(name: str, value: Any, what: str) -> None:
-    _check_number(name, value)
-    if not 0 <= value <= 1:
-        raise InvalidRequestError(
-            f"{name!r} is no fraction {what}.\n\nGive a number from 0 to 1. "
-            f"Received: {name}={value!r}"
-        )
