@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import System, World, systems
 
-from keras_nas.axes import index_of
+from keras_nas.axes import index_of, terms_of
 
 FIXED, CUT = ("fixed",), ("cut",)
 
@@ -108,7 +108,7 @@ def test_dropping_any_tied_positions_is_possible(system, random):
     dropped, keeps = {}, {}
     for number, axis in enumerate(world.resolved()):
         start = 0
-        for piece in getattr(axis, "parts", (axis,)):
+        for piece in terms_of(axis):
             if piece in world.free():
                 keeps[piece] = [
                     offset
