@@ -38,10 +38,7 @@ def rename_vertices(graph: Graph, key: str, name: str) -> Graph:
         }
         if names:
             graph = graph.replace_body(owner, _renamed(body, names))
-    new = replace(graph.parts[key], name=name)
-    if new.body is not None:
-        new = replace(new, config={"name": name}, body=replace(new.body, name=name))
-    return graph.replace_parts({key: new})
+    return graph.replace_parts({key: graph.parts[key].named(name)})
 
 
 def _renamed(body: Body, names: Mapping[str, str]) -> Body:

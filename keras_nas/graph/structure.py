@@ -136,6 +136,13 @@ class Part:
         names = self.weight_names or [weight.name for weight in self.weights]
         return tuple(zip(names, self.weights, strict=True))
 
+    def named(self, name: str) -> Part:
+        """Returns the part under another name; a nested model has it twice."""
+        if self.body is None:
+            return replace(self, name=name)
+        body = replace(self.body, name=name)
+        return replace(self, name=name, config={"name": name}, body=body)
+
     @property
     def is_edited(self) -> bool:
         """Whether the config is no longer the one of the original object."""

@@ -213,6 +213,39 @@ def test_layer_inside_a_nested_model_that_is_used_twice():
     same_function(model, new)
 
 
+@pytest.mark.parametrize("is_sequential", [False, True])
+def test_model_in_place_of_a_layer_brings_its_weights(is_sequential):
+    inside = keras.Input((8, 8, 3))
+    parts = [
+        layers.Conv2D(6, 3, padding="same", name="one"),
+        layers.Conv2D(4, 1, name="two"),
+    ]
+    if is_sequential:
+        block = keras.Sequential([inside, *parts], name="block")
+    else:
+        block = keras.Model(inside, parts[1](parts[0](inside)), name="block")
+    model, block = convolutions(), randomize(block)
+    with untouched(block):
+        new = replace(model, "first", block)
+    assert names(new)[0] == "block"
+    for path in ("one", "two"):
+        np.testing.assert_array_equal(value(new, f"block/{path}"), value(block, path))
+    works(new)
+
+
+def test_layer_in_place_of_a_nested_model():
+    inside = keras.Input((6,))
+    x = layers.Dense(5, activation="tanh", name="one")(inside)
+    nested = keras.Model(inside, layers.Dense(4, name="two")(x), name="nested")
+    inputs = keras.Input((6,))
+    head = layers.Dense(2, name="head")
+    model = randomize(keras.Model(inputs, head(nested(inputs))))
+    new = replace(model, "nested", layers.Dense(4, name="flat"))
+    assert names(new) == ["flat", "head"]
+    np.testing.assert_array_equal(value(new, "head"), value(model, "head"))
+    works(new)
+
+
 def merged(merge, *, size: int = 4) -> keras.Model:
     """Two branches and a merge that is read by a Dense layer and by a normalization."""
     inputs = keras.Input((5,))

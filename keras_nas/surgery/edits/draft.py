@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -60,7 +60,6 @@ class Draft:
         self.flat = flatten(graph)
         self.moved: dict[tuple[str, TensorRef], Origins] = {}
         self._paths = Paths(self.flat)
-        self._outputs = {call.path: call.outputs for call in self.flat.calls}
         self._first_paths: dict[tuple[str, str], str] = {}
         for path, home in self.flat.homes.items():
             self._first_paths.setdefault(home, path)
@@ -98,10 +97,9 @@ class Draft:
         path = self._first_paths.get((owner, ref.vertex))
         if path is None:
             return self.vertices(owner)[ref.vertex].outputs[ref.index]
-        if path in self.flat.aliases:
-            inner = self.flat.aliases[path][ref.index]
-            return self._outputs[inner.vertex][inner.index]
-        return self._outputs[path][ref.index]
+        inner = self.flat.aliases.get(path)
+        known = inner[ref.index] if inner else TensorRef(path, ref.index)
+        return self.flat.specs[known]
 
     def readers(self, owner: str, ref: TensorRef) -> list[str]:
         """Returns the vertices that read a tensor, in order."""
@@ -179,8 +177,7 @@ class Draft:
 
     def path(self, owner: str, name: str) -> str:
         """Returns the path of a vertex's first call; that of a new one is as good."""
-        new = f"{owner}/{name}" if owner else name
-        return self._first_paths.get((owner, name), new)
+        return self._first_paths.get((owner, name), path_in(owner, name))
 
     def old_call(self, owner: str, vertex: Vertex) -> Call:
         """Returns a vertex as it was before the edit, as a call."""
@@ -216,9 +213,38 @@ class Draft:
         """
         call = self.call(owner, vertex)
         arriving = self.arriving(owner, vertex)
-        parts = self.old.replace_parts(self._parts)
-        outputs = infer_outputs(parts, call, arriving, is_called=is_called)
+        graph = self.old.replace_parts(self._parts)
+        if call.part.body is not None:
+            return replace(vertex, outputs=self._open(graph, call.part, arriving))
+        outputs = infer_outputs(graph, call, arriving, is_called=is_called)
         return replace(vertex, outputs=outputs)
+
+    def _open(
+        self, graph: Graph, model: Part, arriving: Sequence[TensorSpec]
+    ) -> tuple[TensorSpec, ...]:
+        """Returns what a nested model gives.
+
+        Its inside may have been recorded for a grid of any size; now its size is known.
+        """
+        flat = flatten(replace(graph, body=model.body))
+        given = dict(zip(flat.inputs, arriving, strict=True))
+        specs: dict[TensorRef, TensorSpec] = {}
+        seen: set[tuple[str, str]] = set()
+        for call in flat.calls:
+            outputs, ref = call.outputs, TensorRef(call.path)
+            if ref in given:
+                outputs = (TensorSpec(given[ref].shape, outputs[0].dtype),)
+            elif any(None in output.shape[1:] for output in outputs):
+                found = [specs[read] for read in call.reads]
+                outputs = infer_outputs(graph, call, found)
+            for number, output in enumerate(outputs):
+                specs[TensorRef(call.path, number)] = output
+            owner, name = call.home
+            home = (owner or model.key, name)
+            if outputs != call.outputs and home not in seen:
+                self.record(*home, outputs)
+            seen.add(home)
+        return tuple(specs[ref] for ref in flat.outputs)
 
     def has_origins(self) -> bool:
         """Whether it is known where a reader had the positions that it reads now."""
@@ -232,10 +258,9 @@ class Draft:
     def free_name(self, owner: str, name: str) -> str:
         """Returns a name that no vertex of a body has, nor a part with that path."""
         taken = {*self.vertices(owner)}
-        prefix = f"{owner}/" if owner else ""
         parts = self.old.parts.keys() | self._parts.keys()
         free, number = name, 0
-        while free in taken or prefix + free in parts:
+        while free in taken or path_in(owner, free) in parts:
             number += 1
             free = f"{name}_{number}"
         return free
@@ -251,6 +276,11 @@ class Draft:
             )
             graph = graph.replace_body(owner, body)
         return graph
+
+
+def path_in(owner: str, name: str) -> str:
+    """Returns the path of a vertex inside of a nested model, "" for the outermost."""
+    return f"{owner}/{name}" if owner else name
 
 
 def same_owner(sites: Collection[Site], what: str) -> str:

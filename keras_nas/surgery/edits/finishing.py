@@ -135,7 +135,7 @@ def _check_output_axes(draft: Draft, graph: Graph) -> None:
     """An output of the model keeps its number of axes."""
     flat = flatten(graph)
     for before, after in zip(draft.flat.outputs, flat.outputs, strict=True):
-        old, new = (_spec(f, ref) for f, ref in ((draft.flat, before), (flat, after)))
+        old, new = draft.flat.specs[before], flat.specs[after]
         if len(old.shape) != len(new.shape):
             raise InvalidRequestError(
                 f"The output of the model that comes from '{before.vertex}' has "
@@ -143,8 +143,3 @@ def _check_output_axes(draft: Draft, graph: Graph) -> None:
                 f"{new.shape}.\n\nKeep the layer that changes the number of axes. "
                 f"Received: {after.vertex!r}"
             )
-
-
-def _spec(flat: FlatGraph, ref: TensorRef):
-    calls = (call for call in flat.calls if call.path == ref.vertex)
-    return next(calls).outputs[ref.index]

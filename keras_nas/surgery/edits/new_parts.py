@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -15,13 +14,11 @@ from keras_nas.graph import (
     TensorSpec,
     Vertex,
     create,
-    flatten,
-    infer_outputs,
     names_kept,
     wrap_layer,
 )
 from keras_nas.rules import map_leaves
-from keras_nas.surgery.edits.draft import Draft
+from keras_nas.surgery.edits.draft import Draft, path_in
 
 
 def read_layers(layers: Any) -> list[Any]:
@@ -80,14 +77,11 @@ def put_layer(
             "Keras has no graph of it.\n\nRewrite it with the functional API, or as a "
             f"`keras.Layer`. Received: {layer!r}"
         )
-    key = _key(owner, name)
+    key = path_in(owner, name)
     argument = leaf if made_for == spec else Seam(leaf, made_for, (owner, name))
     vertex = Vertex(name, key, (argument,))
     try:
-        if isinstance(layer, keras.Model):
-            vertex = replace(vertex, outputs=_open_model(draft, key, made_for))
-        else:
-            vertex = draft.with_outputs(owner, vertex)
+        vertex = draft.with_outputs(owner, vertex)
     except Exception as error:
         raise _cannot_call(layer, made_for, error) from error
     if len(vertex.outputs) != 1:
@@ -100,47 +94,14 @@ def put_layer(
     return TensorRef(name)
 
 
-def _open_model(draft: Draft, key: str, spec: TensorSpec) -> tuple[TensorSpec, ...]:
-    """Returns what a model in a draft gives for a tensor.
-
-    Its inside may have been recorded for a grid of any size; now its size is known.
-    """
-    graph = draft.graph()
-    body = graph.parts[key].body
-    flat = flatten(replace(graph, body=body))
-    specs: dict[TensorRef, TensorSpec] = {}
-    seen: set[tuple[str, str]] = set()
-    for call in flat.calls:
-        arriving = [specs[ref] for ref in call.tensors]
-        outputs = call.outputs
-        if TensorRef(call.path) in flat.inputs:
-            outputs = (TensorSpec(spec.shape, call.outputs[0].dtype),)
-        elif any(None in output.shape[1:] for output in call.outputs):
-            outputs = infer_outputs(graph, call, arriving)
-        for number, output in enumerate(outputs):
-            specs[TensorRef(call.path, number)] = output
-        owner, name = call.home
-        home = (owner or key, name)
-        if outputs != call.outputs and home not in seen:
-            draft.record(*home, outputs)
-        seen.add(home)
-    return tuple(specs[ref] for ref in flat.outputs)
-
-
 def put_parts(draft: Draft, owner: str, layer: Any, name: str) -> Part:
     """Adds the parts of a layer to a draft, under a name; returns the outermost."""
-    key = _key(owner, name)
+    key = path_in(owner, name)
     parts = wrap_layer(layer, key)
-    part = replace(parts[key], name=name)
-    if part.body is not None:
-        part = replace(part, config={"name": name}, body=replace(part.body, name=name))
+    part = parts[key].named(name)
     for one in (part, *(other for other in parts.values() if other.key != key)):
         draft.put_part(one)
     return part
-
-
-def _key(owner: str, name: str) -> str:
-    return f"{owner}/{name}" if owner else name
 
 
 def shape_built_for(layer: Any, spec: TensorSpec) -> TensorSpec | None:

@@ -72,11 +72,7 @@ def _new_part(draft: Draft, site: Site, old: Part, layer: Any) -> Part:
     for key, part in parts.items():
         if key != old.key:
             draft.put_part(part)
-    new = replace(parts[old.key], name=old.name)
-    if new.body is not None:
-        return replace(
-            new, config={"name": old.name}, body=replace(new.body, name=old.name)
-        )
+    new = parts[old.key].named(old.name)
     if brings_weights or old.body is not None or old.is_operation:
         return new
     return carry_weights(old, new, _grid(specs[0], new))

@@ -51,11 +51,7 @@ class _Spreading:
         self.flat = flatten(graph)
         self._draft = draft
         self._channels = channels
-        self._before = {
-            TensorRef(call.path, number): spec
-            for call in draft.flat.calls
-            for number, spec in enumerate(call.outputs)
-        }
+        self._before = draft.flat.specs
         self._old_calls = {call.path: call for call in draft.flat.calls}
         self._now: dict[TensorRef, TensorSpec] = {}
         self._changed: dict[tuple[str, str], Vertex] = {}
