@@ -155,10 +155,17 @@ def used(plan: Any) -> float:
 
 
 def greedy(plan: Any) -> tuple[float, float]:
+    """Returns the load and the importance that `greedy_keep` leaves."""
+    load, kept, _ = greedy_keep(plan)
+    return load, kept
+
+
+def greedy_keep(plan: Any) -> tuple[float, float, dict]:
     """Drops the least important neurons of the whole model until budgets are kept.
 
     Returns:
-        The largest part of a budget that is used, and the importance kept.
+        The largest part of a budget that is used, the importance kept, and the keep
+        arrays of the atoms that change.
     """
     from keras_nas.importance import atom_utilities
     from keras_nas.surgery.pruning import cost_of
@@ -169,10 +176,11 @@ def greedy(plan: Any) -> tuple[float, float]:
     utilities = atom_utilities(plan.graph, plan.analysis, job.importance, set(atoms))
     values = np.concatenate([utilities[atom] for atom in atoms])
     owner = np.repeat(np.arange(len(atoms)), [atom.size for atom in atoms])
+    place = np.concatenate([np.arange(atom.size) for atom in atoms])
     order = np.argsort(values, kind="stable")
     # The most important neuron of each atom stays.
     best = {max(np.flatnonzero(owner == n), key=values.__getitem__) for n in set(owner)}
-    order = np.array([place for place in order if place not in best])
+    order = np.array([number for number in order if number not in best])
     keys = list(job.atoms)
     place_of = [keys.index(atom) for atom in atoms]
     costs = [
@@ -189,7 +197,13 @@ def greedy(plan: Any) -> tuple[float, float]:
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if load(middle) <= 1 else (middle + 1, high)
-    return load(low), 1 - values[order[:low]].sum() / values.sum()
+    gone = order[:low]
+    keep = {
+        atom: np.delete(np.arange(atom.size), place[gone[owner[gone] == number]])
+        for number, atom in enumerate(atoms)
+        if (owner[gone] == number).any()
+    }
+    return load(low), 1 - values[gone].sum() / values.sum(), keep
 
 
 def count_row(name: str, model: Any) -> tuple:

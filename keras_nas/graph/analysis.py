@@ -111,9 +111,7 @@ class Analysis:
 
     def output_of(self, path: str) -> TensorRef:
         """Returns the first output of a vertex, nested models included."""
-        if path in self.flat.aliases:
-            return self.flat.aliases[path][0]
-        return TensorRef(path, 0)
+        return self.flat.tensor(path)
 
     def all_axes(self) -> Iterator[Expression]:
         """Yields every resolved axis of every tensor and weight, with repeats."""

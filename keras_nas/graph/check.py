@@ -31,7 +31,6 @@ from keras_nas.rules import (
     SizeOf,
     Undescribed,
     find_rule,
-    leaves,
     map_leaves,
 )
 
@@ -52,12 +51,13 @@ def check_graph(graph: Graph, old: Graph | None = None) -> None:
     """
     for owner, body in graph.bodies():
         _check_references(graph, owner, body)
-    known = {} if old is None else _signatures(old)
     flat = flatten(graph)
+    before = None if old is None else flatten(old)
+    others = set() if before is None else flat.other_tensors(before)
     for call in flat.calls:
-        arriving = [flat.specs[ref] for ref in call.reads]
-        if known.get(call.path) == _signature(call, arriving):
+        if before is not None and _is_as_before(call, before, others):
             continue
+        arriving = [flat.specs[ref] for ref in call.reads]
         problem = shape_problem(graph, call, arriving, call.outputs)
         if problem is not None:
             _fail(call.path, problem)
@@ -205,11 +205,10 @@ def _check_references(graph: Graph, owner: str, body: Body) -> None:
         part = graph.parts.get(vertex.part)
         if part is None or vertex.name != name:
             _fail(name, f"its part '{vertex.part}' does not exist")
-        for leaf in leaves((tuple(vertex.args), dict(vertex.kwargs))):
-            if isinstance(leaf, Seam):
-                _fail(name, "an edit has left it between two shapes")
-            if isinstance(leaf, TensorRef):
-                _check_reference(counts, leaf, name)
+        if vertex.has_seams:
+            _fail(name, "an edit has left it between two shapes")
+        for ref in vertex.reads:
+            _check_reference(counts, ref, name)
         counts[name] = len(vertex.outputs)
     where = f"the outputs of '{owner or body.name}'"
     for ref in (*refs(body.inputs), *refs(body.outputs)):
@@ -226,18 +225,11 @@ def _check_reference(counts: dict[str, int], ref: TensorRef, reader: str) -> Non
         _fail(reader, f"it reads output {ref.index} of '{ref.vertex}'")
 
 
-def _signatures(graph: Graph) -> dict[str, tuple]:
-    flat = flatten(graph)
-    return {
-        call.path: _signature(
-            call, [flat.specs[ref] for ref in call.reads]
-        )
-        for call in flat.calls
-    }
-
-
-def _signature(call: Call, arriving: list[TensorSpec]) -> tuple:
-    return (id(call.part), id(call.vertex), tuple(arriving))
+def _is_as_before(call: Call, before: FlatGraph, others: set[TensorRef]) -> bool:
+    """Whether another graph has the same call of tensors of the same shape."""
+    if before.by_path.get(call.path) is not call or call.variables:
+        return False
+    return others.isdisjoint(call.reads)
 
 
 def _fail(path: str, problem: str) -> None:

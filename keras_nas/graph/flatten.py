@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -46,6 +47,11 @@ class Call(HasArguments):
     outputs: tuple[TensorSpec, ...]
     home: tuple[str, str]
 
+    @cached_property
+    def gives(self) -> tuple[TensorRef, ...]:
+        """The tensors that it returns."""
+        return tuple(TensorRef(self.path, n) for n in range(len(self.outputs)))
+
 
 @dataclass(frozen=True)
 class FlatGraph:
@@ -68,6 +74,24 @@ class FlatGraph:
     inputs: tuple[TensorRef, ...]
     outputs: tuple[TensorRef, ...]
 
+    @cached_property
+    def by_path(self) -> Mapping[str, Call]:
+        """Path -> call."""
+        return {call.path: call for call in self.calls}
+
+    def other_tensors(self, before: FlatGraph) -> set[TensorRef]:
+        """Returns the tensors that another graph has in another shape, or not."""
+        return {
+            ref
+            for ref, spec in self.specs.items()
+            if (known := before.specs.get(ref)) is not spec and known != spec
+        }
+
+    def tensor(self, path: str, index: int = 0) -> TensorRef:
+        """Returns an output of any call; that of a nested model comes from inside."""
+        inner = self.aliases.get(path)
+        return inner[index] if inner else TensorRef(path, index)
+
 
 # A graph never changes, and every step of an edit asks for its calls.
 _KNOWN: WeakKeyDictionary[Graph, FlatGraph] = WeakKeyDictionary()
@@ -89,9 +113,9 @@ def _flatten(graph: Graph) -> FlatGraph:
         aliases=opener.aliases,
         homes=opener.homes,
         specs={
-            TensorRef(call.path, number): spec
+            ref: spec
             for call in opener.calls
-            for number, spec in enumerate(call.outputs)
+            for ref, spec in zip(call.gives, call.outputs, strict=True)
         },
         inputs=tuple(resolve(ref) for ref in refs(body.inputs)),
         outputs=tuple(resolve(ref) for ref in refs(body.outputs)),
@@ -116,32 +140,55 @@ class _Opener:
             path = prefix + leaf.vertex
             if path in self.aliases:
                 return self.aliases[path][leaf.index]
-            return TensorRef(path, leaf.index)
+            return TensorRef(path, leaf.index) if prefix else leaf
 
         arrivals = {}
         if outer_inputs is not None:
             arrivals = _arrivals(body, outer_inputs)
         for vertex in body.vertices.values():
-            args = tuple(map_leaves(resolve, vertex.args))
-            kwargs = map_leaves(resolve, vertex.kwargs)
-            if vertex.name in arrivals:
-                args = (_arriving(args, arrivals[vertex.name]),)
-            self._append(vertex, owner, prefix + vertex.name, args, kwargs)
+            arrival = arrivals.get(vertex.name)
+            self._append(vertex, owner, prefix + vertex.name, resolve, arrival)
         return resolve
 
     def _append(
-        self, vertex: Vertex, owner: str, path: str, args: tuple, kwargs: Any
+        self, vertex: Vertex, owner: str, path: str, resolve: Any, arrival: Any
     ) -> None:
         part = self._parts[vertex.part]
         self.homes[path] = home = (owner, vertex.name)
-        if part.body is None:
-            self.calls.append(
-                Call(path, vertex, part, args, kwargs, vertex.outputs, home)
-            )
+        if part.body is not None:
+            arguments = map_leaves(resolve, (vertex.args, vertex.kwargs))
+            self._open_model(part, path, *arguments)
             return
+        if arrival is None and not vertex.has_seams:
+            self.calls.append(_call(vertex, part, path, resolve, home))
+            return
+        args, kwargs = map_leaves(resolve, (tuple(vertex.args), vertex.kwargs))
+        if arrival is not None:
+            args = (_arriving(args, arrival),)
+        self.calls.append(Call(path, vertex, part, args, kwargs, vertex.outputs, home))
+
+    def _open_model(self, part: Part, path: str, args: tuple, kwargs: Any) -> None:
         outer_inputs = args[0] if args else kwargs["inputs"]
         resolve = self.open(part.body, part.key, f"{path}/", outer_inputs)
         self.aliases[path] = tuple(resolve(ref) for ref in refs(part.body.outputs))
+
+
+def _call(
+    vertex: Vertex, part: Part, path: str, resolve: Any, home: tuple[str, str]
+) -> Call:
+    """Returns a call; the same object as in another graph where nothing is new.
+
+    Most of a graph is as it was before an edit, and whoever compares two graphs need
+    not look at calls that are identical.
+    """
+    reads = tuple(map(resolve, vertex.reads))
+    known = vertex.memo.get(path)
+    if known and (known.part, known.home, known.reads) == (part, home, reads):
+        return known
+    args, kwargs = map_leaves(resolve, (tuple(vertex.args), vertex.kwargs))
+    call = Call(path, vertex, part, args, kwargs, vertex.outputs, home)
+    vertex.memo[path] = call
+    return call
 
 
 def _arriving(args: tuple, arrival: Any) -> Any:

@@ -24,8 +24,7 @@ from keras_nas.graph.structure import (
     VariableRef,
     Vertex,
 )
-from keras_nas.graph.weight import Weight
-from keras_nas.rules import AxisTensor, Relation, Undescribed, find_rule, leaves
+from keras_nas.rules import AxisTensor, Relation, Undescribed, find_rule
 
 
 class Slot(NamedTuple):
@@ -56,9 +55,8 @@ class _Search:
     def __init__(self, graph: Graph, flat: FlatGraph):
         self._graph = graph
         self._flat = flat
-        self._calls = {call.path: call for call in flat.calls}
+        self._calls = flat.by_path
         self._specs = flat.specs
-        self._inputs: dict[str, list[TensorRef]] = {}
         self._readers: dict[TensorRef, list[tuple[str, int]]] = defaultdict(list)
         self._siblings: dict[str, list[str]] = defaultdict(list)
         self._seen: set[tuple[str, Slot]] = set()
@@ -76,8 +74,7 @@ class _Search:
         return [call for call in self._flat.calls if call.path in self._reached]
 
     def _add(self, call: Call) -> None:
-        self._inputs[call.path] = inputs = call.reads
-        for number, ref in enumerate(inputs):
+        for number, ref in enumerate(call.reads):
             self._readers[ref].append((call.path, number))
         self._siblings[call.part.key].append(call.path)
 
@@ -112,7 +109,7 @@ class _Search:
         if slot.is_output:
             self._go_along(TensorRef(path, slot.tensor), slot.axis)
         else:
-            self._go_along(self._inputs[path][slot.tensor], slot.axis)
+            self._go_along(self._calls[path].reads[slot.tensor], slot.axis)
         for sibling in self._siblings[self._calls[path].part.key]:
             self._go_to(sibling, slot)
 
@@ -146,11 +143,10 @@ def _partners(graph: Graph, flat: FlatGraph) -> dict[str, list[str]]:
     for call in flat.calls:
         for weight in call.part.weights:
             users[id(weight)][call.path] = call
-        for leaf in leaves((call.args, call.kwargs)):
+        for leaf in call.variables:
             if isinstance(leaf, VariableRef):
                 leaf = graph.parts[leaf.part].weights[leaf.index]
-            if isinstance(leaf, Weight):
-                users[id(leaf)][call.path] = call
+            users[id(leaf)][call.path] = call
     partners: dict[str, list[str]] = {}
     for calls in users.values():
         if len(calls) > 1 and len({_role(call) for call in calls.values()}) > 1:
@@ -164,7 +160,7 @@ def _role(call: Call) -> tuple:
     """What two calls of one layer have in common if they use its weights alike."""
     plain = [
         leaf
-        for leaf in leaves((call.args, call.kwargs))
+        for leaf in call.leaves
         if isinstance(leaf, (bool, int, float, str))
     ]
     return (call.part.key, len(call.reads), tuple(plain))

@@ -17,7 +17,7 @@ from keras_nas.graph.structure import (
     Vertex,
     refs,
 )
-from keras_nas.rules import leaves, map_leaves
+from keras_nas.rules import map_leaves
 
 
 def map_arguments(vertex: Vertex, function: Any) -> Vertex:
@@ -164,7 +164,7 @@ def _drop_parts(graph: Graph) -> Graph:
             for name, vertex in body.vertices.items()
             if any(
                 isinstance(leaf, VariableRef) and leaf.part in gone
-                for leaf in leaves((tuple(vertex.args), dict(vertex.kwargs)))
+                for leaf in vertex.variables
             )
         }
         if orphans:

@@ -30,6 +30,11 @@ class TensorRef:
     vertex: str
     index: int = 0
 
+    def __hash__(self) -> int:
+        # A string keeps its hash, a tuple of fields would compute it again; few
+        # vertices have several outputs.
+        return hash(self.vertex)
+
 
 @dataclass(frozen=True)
 class VariableRef:
@@ -156,10 +161,15 @@ class HasArguments:
     kwargs: Mapping[str, Any]
 
     @cached_property
+    def leaves(self) -> tuple:
+        """All that stands in the arguments, in flat order."""
+        return tuple(leaves((self.args, self.kwargs)))
+
+    @cached_property
     def tensors(self) -> tuple[TensorRef | Seam, ...]:
         """The tensors among the arguments, in flat order."""
-        found = leaves((self.args, self.kwargs))
-        return tuple(leaf for leaf in found if isinstance(leaf, (TensorRef, Seam)))
+        found = (x for x in self.leaves if isinstance(x, (TensorRef, Seam)))
+        return tuple(found)
 
     @cached_property
     def reads(self) -> tuple[TensorRef, ...]:
@@ -169,6 +179,16 @@ class HasArguments:
         """
         found = (x.ref if isinstance(x, Seam) else x for x in self.tensors)
         return tuple(ref for ref in found if ref is not None)
+
+    @cached_property
+    def variables(self) -> tuple[VariableRef | Weight, ...]:
+        """The variables among the arguments."""
+        return tuple(x for x in self.leaves if isinstance(x, (VariableRef, Weight)))
+
+    @cached_property
+    def has_seams(self) -> bool:
+        """Whether an edit has left it between two shapes."""
+        return any(isinstance(leaf, Seam) for leaf in self.tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +209,11 @@ class Vertex(HasArguments):
     args: tuple = ()
     kwargs: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     outputs: tuple[TensorSpec, ...] = ()
+
+    @cached_property
+    def memo(self) -> dict:
+        """What was found out about it; a vertex never changes, graphs share it."""
+        return {}
 
 
 @dataclass(frozen=True)

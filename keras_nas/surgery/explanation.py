@@ -18,7 +18,7 @@ def explain(graph: Graph, name: str) -> str:
     names = Names(analysis)
     path = names.find(name)
     axis = names.width(path)
-    calls = {call.path: call for call in analysis.flat.calls}
+    calls = analysis.flat.by_path
     kind = calls[path].part.cls.__name__ if path in calls else "nested model"
     lines = [f"'{path}' ({kind}) has {_neurons(axis.size)}."]
     if path in analysis.frozen:

@@ -19,7 +19,7 @@ class Paths:
     """Finds vertices of one graph."""
 
     def __init__(self, flat: FlatGraph):
-        self._calls = {call.path: call for call in flat.calls}
+        self._calls = flat.by_path
         self._aliases = flat.aliases
         self._paths = [*self._calls, *flat.aliases]
         self._by_last: dict[str, list[str]] = {}

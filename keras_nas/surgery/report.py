@@ -17,7 +17,7 @@ def summary(graph: Graph) -> str:
     """Returns the table behind `keras_nas.summary`."""
     analysis = analyze(graph)
     names = Names(analysis)
-    calls = {call.path: call for call in analysis.flat.calls}
+    calls = analysis.flat.by_path
     inputs = {
         path: list(dict.fromkeys(ref.vertex for ref in names.input_refs(path)))
         for path in calls

@@ -13,12 +13,11 @@ from keras_nas.graph import (
     Seam,
     TensorRef,
     Vertex,
-    analyze,
     find_path,
     refs,
 )
-from keras_nas.surgery.edits.draft import Draft, Site, same_owner
-from keras_nas.surgery.edits.finishing import finish
+from keras_nas.surgery.edits.draft import Draft, Origins, Site, same_owner
+from keras_nas.surgery.edits.finishing import analyze_reach, finish
 from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
 from keras_nas.surgery.edits.new_parts import put_parts
 from keras_nas.surgery.edits.positions import Merge
@@ -40,11 +39,10 @@ def connect_vertices(
     """Returns the graph with one more edge. See `keras_nas.connect`."""
     attempts = read_align(align)
     draft = Draft(graph)
-    start, end = draft.find(source), draft.find(target)
-    owner = same_owner([start, end], "Both ends of an edge")
+    start, end = _ends(draft, source, target)
     _check_merge(merge)
     _refuse_circle(draft, start, end)
-    ref = TensorRef(start.name)
+    owner, ref = end.owner, TensorRef(start.name)
     vertex = draft.vertex(end)
     inputs = listed_inputs(vertex)
     if inputs is None:
@@ -70,9 +68,8 @@ def disconnect_vertices(
     """Returns the graph without one edge. See `keras_nas.disconnect`."""
     attempts = read_align(align)
     draft = Draft(graph)
-    start, end = draft.find(source), draft.find(target)
-    owner = same_owner([start, end], "Both ends of an edge")
-    vertex = draft.vertex(end)
+    start, end = _ends(draft, source, target)
+    owner, vertex = end.owner, draft.vertex(end)
     every = data_inputs(draft, owner, vertex)
     gone = _occurrence(every, start, end, occurrence)
     inputs = listed_inputs(vertex)
@@ -93,6 +90,12 @@ def disconnect_vertices(
     else:
         relist(draft, owner, vertex, [(number, every[number]) for number in kept])
     return finish(draft, options, origins_first(draft, attempts))
+
+
+def _ends(draft: Draft, source: str, target: str) -> tuple[Site, Site]:
+    start, end = draft.find(source), draft.find(target)
+    same_owner([start, end], "Both ends of an edge")
+    return start, end
 
 
 # --- adding an edge ------------------------------------------------------------------
@@ -217,10 +220,12 @@ def _check_grids(spec, found, channel: int, source: str, target: str) -> None:
 
 
 def _channel(draft: Draft, owner: str, ref: TensorRef) -> int:
-    analysis = analyze(draft.old)
+    """Returns the number of the axis along which a tensor has its neurons."""
     path = draft.path(owner, ref.vertex)
-    tensor = analysis.tensors.get(analysis.output_of(path))
-    return -1 if tensor is None else tensor.channel
+    opened = draft.flat.tensor(path, ref.index)
+    axes = range(len(draft.flat.specs[opened].shape))
+    analysis = analyze_reach(draft.old, [(opened, axis) for axis in axes])
+    return analysis.tensors[opened].channel
 
 
 # --- removing an edge ----------------------------------------------------------------
@@ -259,26 +264,24 @@ def _replace_by_input(draft: Draft, end: Site, vertex: Vertex, number: int) -> N
     owner, gone = end.owner, TensorRef(end.name)
     spec = draft.spec(owner, gone)
     kept = data_inputs(draft, owner, vertex)[number]
-    origins = {}
-    if len(draft.spec(owner, kept).shape) == len(spec.shape):
-        origins = _origins_of_one(draft, owner, vertex, number)
+    origins = _origins_of_one(draft, owner, vertex, number)
     leaf = kept
     if origins or draft.spec(owner, kept).shape != spec.shape:
         leaf = Seam(kept, spec, (owner, gone), origins)
     draft.lead(owner, gone, lambda _: leaf, draft.readers(owner, gone))
     if gone in refs(draft.outputs(owner)):
         draft.lead_outputs(owner, gone, kept)
-        if origins:
-            # Readers outside of a nested model read this one now.
-            draft.moved[owner, gone] = origins
+        # Readers outside of a nested model read this one now.
+        draft.note_origins(owner, gone, origins)
     draft.drop(owner, [end.name])
 
 
-def _origins_of_one(draft: Draft, owner: str, vertex: Vertex, number: int):
+def _origins_of_one(draft: Draft, owner: str, vertex: Vertex, number: int) -> Origins:
+    """Returns where the positions of one input of a merge are in its output."""
     inputs = listed_inputs(vertex)
     if inputs is None:
         return {}
     merge, call = Merge(), draft.call(owner, vertex)
     labelled = [(n, draft.spec(owner, leaf).shape) for n, leaf in enumerate(inputs)]
     before = merge.axes(call, labelled, vertex.outputs[0].shape)
-    return {} if before is None else merge.origins(before, merge.input_axes(number))
+    return merge.origins(before, before and merge.input_axes(number))

@@ -92,14 +92,17 @@ class Draft:
         key = self.vertex(site).part
         return self._parts.get(key) or self.old.parts[key]
 
-    def spec(self, owner: str, ref: TensorRef) -> TensorSpec:
-        """Returns the shape of a tensor before the edit, or of a new vertex."""
+    def spec(self, owner: str, ref: TensorRef | Seam) -> TensorSpec:
+        """Returns the shape of a tensor before the edit, or of a new vertex.
+
+        Across a seam, it is the shape that the reader sees.
+        """
+        if isinstance(ref, Seam):
+            return ref.spec
         path = self._first_paths.get((owner, ref.vertex))
         if path is None:
             return self.vertices(owner)[ref.vertex].outputs[ref.index]
-        inner = self.flat.aliases.get(path)
-        known = inner[ref.index] if inner else TensorRef(path, ref.index)
-        return self.flat.specs[known]
+        return self.flat.specs[self.flat.tensor(path, ref.index)]
 
     def readers(self, owner: str, ref: TensorRef) -> list[str]:
         """Returns the vertices that read a tensor, in order."""
@@ -196,10 +199,7 @@ class Draft:
 
     def arriving(self, owner: str, vertex: Vertex) -> list[TensorSpec]:
         """Returns the shape that a vertex sees of each tensor it reads."""
-        return [
-            leaf.spec if isinstance(leaf, Seam) else self.spec(owner, leaf)
-            for leaf in vertex.tensors
-        ]
+        return [self.spec(owner, leaf) for leaf in vertex.tensors]
 
     def with_outputs(
         self, owner: str, vertex: Vertex, *, is_called: bool = False
@@ -245,6 +245,11 @@ class Draft:
                 self.record(*home, outputs)
             seen.add(home)
         return tuple(specs[ref] for ref in flat.outputs)
+
+    def note_origins(self, owner: str, ref: TensorRef, origins: Origins) -> None:
+        """Notes where the readers of a tensor had its positions before."""
+        if origins:
+            self.moved[owner, ref] = origins
 
     def has_origins(self) -> bool:
         """Whether it is known where a reader had the positions that it reads now."""

@@ -43,7 +43,11 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
     graph = spread(rewired, draft)
     unequal = _unequal_axes(flatten(graph))
     if unequal or _restricts_sizes(options):
-        analysis = _analyze(graph, unequal, options)
+        # Options that name layers mean some that the edit may not reach.
+        if _restricts_sizes(options) or options.importance not in (None, "l2"):
+            analysis = analyze(graph)
+        else:
+            analysis = analyze_reach(graph, unequal)
         if _has_other_grids(analysis):
             graph = spread(rewired, draft, analysis)
             analysis = analyze(graph)
@@ -102,19 +106,14 @@ def _unequal_axes(flat: FlatGraph) -> list[tuple[TensorRef, int]]:
     ]
 
 
-def _analyze(
-    graph: Graph, unequal: list[tuple[TensorRef, int]], options: Options
-) -> Analysis:
-    """Analyses what the edit can reach, or everything if options name more."""
-    names_layers = _restricts_sizes(options) or options.importance not in (None, "l2")
+def analyze_reach(graph: Graph, start: Sequence[tuple[TensorRef, int]]) -> Analysis:
+    """Analyses what a change of some axes can reach, or everything if need be."""
     # What is fixed around a region says nothing about where its channels are.
     has_channels_first = any(
         part.config.get("data_format") == "channels_first"
         for part in graph.parts.values()
     )
-    if names_layers or has_channels_first:
-        return analyze(graph)
-    return analyze_region(graph, unequal)
+    return analyze(graph) if has_channels_first else analyze_region(graph, start)
 
 
 def _restricts_sizes(options: Options) -> bool:

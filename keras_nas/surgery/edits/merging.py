@@ -9,7 +9,7 @@ from typing import Any
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Seam, TensorRef, Vertex
 from keras_nas.rules import leaves, split_masks
-from keras_nas.surgery.edits.draft import Draft
+from keras_nas.surgery.edits.draft import Draft, Origins
 from keras_nas.surgery.edits.positions import Merge, joined_axis
 
 Leaf = TensorRef | Seam
@@ -66,42 +66,35 @@ def relist(
         ) from error
     origins = _origins(draft, owner, vertex, old, new, inputs)
     draft.put(owner, new)
-    if origins:
-        draft.moved[owner, TensorRef(vertex.name)] = origins
+    draft.note_origins(owner, TensorRef(vertex.name), origins)
 
 
 def _counted(number: int) -> str:
     return "one tensor" if number == 1 else f"{number} tensors"
 
 
-def _origins(draft: Draft, owner: str, vertex: Vertex, old: Any, new: Vertex, inputs):
-    merge = Merge()
-    shape = draft.spec(owner, TensorRef(vertex.name)).shape
-    call = draft.call(owner, vertex)
+def _origins(
+    draft: Draft,
+    owner: str,
+    vertex: Vertex,
+    old: Sequence[Leaf],
+    new: Vertex,
+    inputs: Sequence[tuple[Hashable, Leaf]],
+) -> Origins:
+    """Returns where the positions of a merge's output were with the old inputs."""
+    merge, call = Merge(), draft.call(owner, vertex)
+    before = [(n, draft.spec(owner, leaf).shape) for n, leaf in enumerate(old)]
+    after = [(label, draft.spec(owner, leaf).shape) for label, leaf in inputs]
     pieces: dict[int, list] = {}
-    for label, leaf in inputs:
+    for label, shape in after:
         if isinstance(label, tuple):
-            pieces.setdefault(label[0], []).append(
-                (label, _shape_in(draft, owner)(leaf))
-            )
+            pieces.setdefault(label[0], []).append((label, shape))
     for number, found in pieces.items():
-        whole = _shape_in(draft, owner)(old[number])
+        whole = before[number][1]
         if joined_axis([piece for _, piece in found], whole) is not None:
             merge.compose(number, found, whole)
-    before = merge.axes(call, list(enumerate(map(_shape_in(draft, owner), old))), shape)
-    after = merge.axes(
-        call,
-        [(label, _shape_in(draft, owner)(leaf)) for label, leaf in inputs],
-        new.outputs[0].shape,
+    shape = draft.spec(owner, TensorRef(vertex.name)).shape
+    return merge.origins(
+        merge.axes(call, before, shape),
+        merge.axes(call, after, new.outputs[0].shape),
     )
-    if before is None or after is None or len(before) != len(after):
-        return {}
-    return merge.origins(before, after)
-
-
-def _shape_in(draft: Draft, owner: str):
-    def shape(leaf: Leaf) -> tuple:
-        spec = leaf.spec if isinstance(leaf, Seam) else draft.spec(owner, leaf)
-        return spec.shape
-
-    return shape

@@ -22,6 +22,7 @@ from keras_nas.rules import (
 from keras_nas.surgery.edits.draft import Origins
 
 Shape = tuple[int | None, ...]
+Axes = tuple[Expression, ...]
 
 
 class Merge:
@@ -33,7 +34,7 @@ class Merge:
 
     def axes(
         self, call: Call, inputs: Sequence[tuple[Hashable, Shape]], outputs: Shape
-    ) -> tuple[Expression, ...] | None:
+    ) -> Axes | None:
         """Returns the axes of the first output; None if nobody can tell.
 
         Args:
@@ -73,11 +74,14 @@ class Merge:
             return True
         return False
 
-    def origins(
-        self, before: tuple[Expression, ...], after: tuple[Expression, ...]
-    ) -> Origins:
-        """Returns axis -> old position of each new one, -1 where there was none."""
+    def origins(self, before: Axes | None, after: Axes | None) -> Origins:
+        """Returns axis -> old position of each new one, -1 where there was none.
+
+        Nothing is known where nobody can tell the axes, or their number has changed.
+        """
         origins: dict[int, np.ndarray] = {}
+        if before is None or after is None or len(before) != len(after):
+            return origins
         for number, axes in enumerate(zip(before, after, strict=True)):
             old, new = map(self._unifier.resolve, axes)
             if old != new and None not in (old.size, new.size):
@@ -94,7 +98,7 @@ class Merge:
         axes[number] = total(tensor.axes[number] for tensor in tensors)
         self._tensors[label] = AxisTensor(tuple(axes))
 
-    def input_axes(self, label: Hashable) -> tuple[Expression, ...]:
+    def input_axes(self, label: Hashable) -> Axes:
         """Returns the axes of an input that was asked about before."""
         return self._tensors[label].axes
 

@@ -144,12 +144,7 @@ class _Removal:
     def _are_tied(self, vertex: Vertex, inputs: list[tuple[Any, Any]]) -> bool:
         """Whether a merge needs equal sizes where it would get different ones."""
         call = self._draft.call(self._owner, vertex)
-        shapes = [
-            leaf.spec.shape
-            if isinstance(leaf, Seam)
-            else self._draft.spec(self._owner, leaf).shape
-            for _, leaf in inputs
-        ]
+        shapes = [self._draft.spec(self._owner, leaf).shape for _, leaf in inputs]
         return Merge().ties_unequal(call, shapes)
 
     def _leaf(self, source: TensorRef, gone: TensorRef) -> TensorRef | Seam:

@@ -167,10 +167,8 @@ def _note_origins(draft: Draft, owner: str, old: Vertex, new: Vertex) -> None:
     merge = Merge()
     before = merge.axes(draft.old_call(owner, old), inputs, old.outputs[0].shape)
     after = merge.axes(draft.call(owner, new), inputs, new.outputs[0].shape)
-    if before is not None and after is not None and len(before) == len(after):
-        origins = merge.origins(before, after)
-        if origins:
-            draft.moved[owner, TensorRef(new.name)] = origins
+    origins = merge.origins(before, after)
+    draft.note_origins(owner, TensorRef(new.name), origins)
 
 
 def _is_named_by_user(layer: Any) -> bool:

@@ -52,34 +52,42 @@ class _Spreading:
         self._draft = draft
         self._channels = channels
         self._before = draft.flat.specs
-        self._old_calls = {call.path: call for call in draft.flat.calls}
-        self._now: dict[TensorRef, TensorSpec] = {}
+        self._old_calls = draft.flat.by_path
+        self._now = dict(self.flat.specs)
         self._changed: dict[tuple[str, str], Vertex] = {}
         self._moved = self._moved_tensors()
+        # Tensors that are not, or not for sure, what they were before the edit.
+        self._others = set(self._moved)
 
     def run(self) -> Graph:
         for call in self.flat.calls:
-            outputs = self._visit(call)
-            for number, spec in enumerate(outputs):
-                self._now[TensorRef(call.path, number)] = spec
+            if not self._is_as_before(call):
+                self._update(call, self._visit(call))
         graph = self.graph
         for (owner, name), vertex in self._changed.items():
             graph = graph.replace_vertices(owner, {name: vertex})
         return graph
 
+    def _is_as_before(self, call: Call) -> bool:
+        """Whether a call is that of the old network and reads the same tensors."""
+        return self._old_calls.get(call.path) is call and self._others.isdisjoint(
+            call.reads
+        )
+
+    def _update(self, call: Call, outputs: tuple[TensorSpec, ...]) -> None:
+        for ref, spec in zip(call.gives, outputs, strict=True):
+            self._now[ref] = spec
+            if spec != self._before.get(ref):
+                self._others.add(ref)
+
     def _moved_tensors(self) -> dict[TensorRef, Origins]:
         """The tensors of the old opened network whose positions are others now."""
-        moved: dict[TensorRef, Origins] = {}
-        if not self._draft.moved:
-            return moved
         flat = self._draft.flat
-        for path, (owner, name) in flat.homes.items():
-            for index in range(1 + max(r.index for _, r in self._draft.moved)):
-                origins = self._draft.moved.get((owner, TensorRef(name, index)))
-                if origins is not None:
-                    inner = flat.aliases.get(path)
-                    ref = inner[index] if inner else TensorRef(path, index)
-                    moved[ref] = origins
+        moved: dict[TensorRef, Origins] = {}
+        for (owner, ref), origins in self._draft.moved.items():
+            for path, home in flat.homes.items():
+                if home == (owner, ref.vertex):
+                    moved[flat.tensor(path, ref.index)] = origins
         return moved
 
     def _visit(self, call: Call) -> tuple[TensorSpec, ...]:

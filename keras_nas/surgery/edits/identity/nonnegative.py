@@ -54,9 +54,8 @@ def is_nonnegative_after(graph: Graph, path: str) -> bool:
         that decide; linear in the number of vertices, without recursion.
     """
     flat = flatten(graph)
-    calls = {call.path: call for call in flat.calls}
-    aliases = flat.aliases.get(path)
-    todo, seen = [aliases[0].vertex if aliases else path], set()
+    calls = flat.by_path
+    todo, seen = [flat.tensor(path).vertex], set()
     while todo:
         path = todo.pop()
         if path in seen:
