@@ -21,6 +21,7 @@ from keras_nas.errors import (
     UnknownLayerError,
     UnsupportedModelError,
 )
+from keras_nas.plots import Picture, plot
 from keras_nas.rules import register_rule
 from keras_nas.surgery import (
     Counts,
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidRequestError",
     "KerasNasError",
     "OutputCheck",
+    "Picture",
     "Plan",
     "PrunePlan",
     "RuleError",
@@ -73,6 +75,7 @@ __all__ = [
     "near",
     "plan",
     "plan_prune",
+    "plot",
     "prune",
     "register_rule",
     "remove",

@@ -48,7 +48,7 @@ OUTSIDE = {
     "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
     "search": {"numpy", "keras"},
-    "plots": {"numpy", "keras", "matplotlib", "pydot"},
+    "plots": {"numpy", "keras", "matplotlib"},
     "__init__": set(),
     "demo": {"numpy", "keras", "sklearn"},
     "cli": {"numpy", "keras"},

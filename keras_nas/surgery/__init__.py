@@ -9,6 +9,7 @@ from keras_nas.surgery.edit_verbs import (
     replace,
 )
 from keras_nas.surgery.graph import Graph
+from keras_nas.surgery.overview import VertexView, overview
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.prune_verbs import count, plan_prune, prune
 from keras_nas.surgery.pruning import PrunePlan
@@ -24,12 +25,14 @@ __all__ = [
     "PrunePlan",
     "Verification",
     "VertexCount",
+    "VertexView",
     "connect",
     "count",
     "disconnect",
     "explain",
     "insert",
     "near",
+    "overview",
     "plan",
     "plan_prune",
     "prune",

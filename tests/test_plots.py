@@ -1,0 +1,117 @@
+"""Pictures of networks: what is drawn, and the files."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import keras
+import pytest
+from keras import layers
+
+import keras_nas as kn
+
+
+class Sorted(layers.Layer):
+    """Gives every position a meaning, so that nothing in front of it can change."""
+
+    def call(self, x):
+        return keras.ops.sort(x, axis=-1)
+
+
+def branches() -> keras.Model:
+    inputs = keras.Input((8,), name="data")
+    fixed = Sorted(name="sorted")(layers.Dense(6, name="before")(inputs))
+    free = layers.ReLU(name="relu")(layers.Dense(4, name="free")(inputs))
+    joined = layers.Concatenate(name="joined")([fixed, free])
+    return keras.Model(inputs, layers.Dense(3, name="head")(joined))
+
+
+def nodes(picture: kn.Picture) -> dict[str, str]:
+    """Name of a box -> its line in the source."""
+    return dict(re.findall(r'^"(.*?)" \[(.*)\];$', picture.source, re.MULTILINE))
+
+
+def lines(picture: kn.Picture) -> set[tuple[str, str]]:
+    return set(re.findall(r'^"(.*?)" -> "(.*?)";$', picture.source, re.MULTILINE))
+
+
+def test_every_vertex_has_a_box_and_every_edge_a_line():
+    picture = kn.plot(branches())
+    assert set(nodes(picture)) == {
+        "data", "before", "sorted", "free", "relu", "joined", "head"
+    }  # fmt: skip
+    assert lines(picture) == {
+        ("data", "before"),
+        ("before", "sorted"),
+        ("data", "free"),
+        ("free", "relu"),
+        ("sorted", "joined"),
+        ("relu", "joined"),
+        ("joined", "head"),
+    }
+
+
+def test_one_family_has_one_colour_and_others_have_others():
+    drawn = nodes(kn.plot(branches()))
+    colors = {n: re.search(r'fillcolor="(.*?)"', t)[1] for n, t in drawn.items()}
+    assert colors["free"] == colors["relu"] != colors["head"]
+    assert colors["joined"].split(":")[1] == colors["free"]
+
+
+def test_what_cannot_change_is_hatched_and_says_why():
+    drawn = nodes(kn.plot(branches()))
+    assert "striped" in drawn["before"]
+    assert "positions have a" in drawn["before"]
+    assert "striped" not in drawn["free"]
+    assert "striped" not in drawn["data"]
+
+
+def test_vertices_in_a_row_share_a_box_when_folded():
+    picture = kn.plot(branches(), fold=True)
+    drawn = nodes(picture)
+    assert "free" not in drawn
+    assert "<b>free</b>" in drawn["relu"] and "<b>relu</b>" in drawn["relu"]
+    assert ("data", "relu") in lines(picture)
+
+
+def test_plan_shows_sizes_before_and_after():
+    plan = kn.plan(branches(), "free", 2)
+    drawn = nodes(kn.plot(plan))
+    assert "4 → 2" in drawn["free"] and "4 → 2" in drawn["relu"]
+    assert "10 → 8" in drawn["joined"] and "penwidth=3" in drawn["joined"]
+    assert "penwidth=1" in drawn["head"] and "→" not in drawn["head"]
+
+
+def test_names_with_quotes_and_brackets_are_drawn(tmp_path):
+    inputs = keras.Input((3,), name="in<b>")
+    model = keras.Model(inputs, layers.Dense(2, name='a"b&c')(inputs))
+    path = tmp_path / "odd.svg"
+    kn.plot(model, path)
+    text = "".join(ElementTree.parse(path).getroot().itertext())
+    assert 'a"b&c' in text and "in<b>" in text
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf", "dot"])
+def test_files_have_the_content_that_their_ending_says(tmp_path, kind):
+    path = tmp_path / f"model.{kind}"
+    kn.plot(branches(), path)
+    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "dot": b"digraph"}
+    assert path.read_bytes().startswith(start[kind])
+
+
+def test_unknown_ending_or_direction_is_refused(tmp_path):
+    with pytest.raises(kn.InvalidRequestError, match="one of png, svg, pdf, dot"):
+        kn.plot(branches(), tmp_path / "model.bmp")
+    with pytest.raises(kn.InvalidRequestError, match="does not exist"):
+        kn.plot(branches(), tmp_path / "nowhere" / "model.png")
+    with pytest.raises(kn.InvalidRequestError, match="direction='down'"):
+        kn.plot(branches(), direction="down")
+
+
+def test_missing_graphviz_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(kn.UnsupportedModelError, match="Graphviz"):
+        kn.plot(branches(), tmp_path / "model.png")
+    kn.plot(branches(), tmp_path / "model.dot")
+    assert not (tmp_path / "model.png").exists()
