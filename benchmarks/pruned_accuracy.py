@@ -123,8 +123,8 @@ def run(data: str, seed: int) -> dict[str, Any]:
     criteria = {
         "random": ki.Random(seed),
         "l2": "l2",
-        "group_l2": "group_l2",
         "bn_scale": "bn_scale",
+        "group_lamp": "group_lamp",
         "taylor": ki.Taylor(x[:256], y[:256], batch_size=32),
     }
     for budget in BUDGETS:

@@ -1,11 +1,11 @@
 """Which neurons matter: everything that ``importance=`` can be.
 
 By name: ``"l2"`` (the default), ``"l1"``, ``"group_l2"``, ``"group_l1"``,
-``"bn_scale"``, ``"lamp"``, ``"fpgm"``, ``"random"``. With settings: `Magnitude`,
-`NormalizationScale`, `Lamp`, `GeometricMedian`, `Random`, which look at weights alone.
-With data: `Activation`, `Taylor`, `Fisher`, `Hessian`, and the callback `Contribution`
-that collects the last three during ``fit``. Or arrays: a dict from layer to array, or a
-callable. A class of one's own derives from `Criterion`.
+``"bn_scale"``, ``"lamp"``, ``"group_lamp"``, ``"fpgm"``, ``"random"``. With settings:
+`Magnitude`, `NormalizationScale`, `Lamp`, `GeometricMedian`, `Random`, which look at
+weights alone. With data: `Activation`, `Taylor`, `Fisher`, `Hessian`, and the callback
+`Contribution` that collects the last three during ``fit``. Or arrays: a dict from layer
+to array, or a callable. A class of one's own derives from `Criterion`.
 """
 
 from keras_nas.importance.activation import Activation

@@ -18,20 +18,25 @@ from keras_nas.importance.magnitude import group_powers, layer_powers
 class Lamp(Criterion):
     """The energy of a neuron, over that of all neurons with at least as much.
 
-    The energy is the sum of squares of its weights. The score of the strongest neuron
-    of each width is 1, which makes widths comparable without further scaling: no
-    width is emptied before the others.
+    The energy is the sum of squares of its weights in a layer. The score of the
+    strongest neuron of each layer is 1, which makes layers comparable without further
+    scaling. Dropping neurons in the order of their scores, the scores add up to about
+    minus the logarithm of the energy that is left: the last neurons of a width cost
+    ever more. That makes sums over layers meaningful, so ``"group_lamp"`` is what
+    budgets of cost use by default.
 
     Args:
-        group: Whether all weights along the neuron count, not only those that make it.
-        aggregation: ``"sum"``, ``"mean"`` or ``"max"`` of the energies that tied
-            layers give a neuron.
+        group: Whether all layers that the neuron passes through have a say (its
+            makers, normalization layers between, and readers), not only its makers.
+        aggregation: ``"sum"``, ``"mean"`` or ``"max"`` of the scores that these layers
+            give a neuron.
 
     Raises:
         InvalidRequestError: A setting that does not exist.
 
     Source: Lee 2021, "Layer-adaptive sparsity for the magnitude-based pruning", ICLR
-    (arXiv 2010.07611), there for single weights; here for neurons.
+    (arXiv 2010.07611), there for single weights; here for neurons. The group is that of
+    Fang 2023, "DepGraph: towards any structural pruning", CVPR (arXiv 2301.12900).
 
     Example:
         >>> import keras, numpy as np, keras_nas as kn
@@ -58,11 +63,16 @@ class Lamp(Criterion):
         wanted = frozenset(atoms)
         if self.group:
             for part in parts_of(graph, analysis).values():
-                combined.add(group_powers(analysis, [part], 2, wanted))
+                energies = group_powers(analysis, [part], 2, wanted)
+                combined.add(_scores(energies))
         else:
             for part, _ in makers_of(graph, analysis, wanted).values():
-                combined.add(layer_powers(analysis, part, 2))
-        return {a: lamp_scores(energy) for a, energy in combined.result().items()}
+                combined.add(_scores(layer_powers(analysis, part, 2)))
+        return combined.result()
+
+
+def _scores(energies: Values) -> Values:
+    return {atom: lamp_scores(energy) for atom, energy in energies.items()}
 
 
 def lamp_scores(energy: np.ndarray) -> np.ndarray:

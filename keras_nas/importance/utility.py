@@ -28,6 +28,7 @@ NAMED: dict[str, Callable[[], Criterion]] = {
     "group_l2": lambda: Magnitude(group=True),
     "bn_scale": NormalizationScale,
     "lamp": Lamp,
+    "group_lamp": lambda: Lamp(group=True),
     "fpgm": GeometricMedian,
     "random": Random,
 }

@@ -23,6 +23,7 @@ import keras_nas as kn
 from keras_nas import importance as ki
 from keras_nas.graph import analyze
 from keras_nas.importance.geometric_median import distance_sums
+from keras_nas.importance.lamp import lamp_scores
 from keras_nas.surgery.names import Names
 
 
@@ -222,13 +223,13 @@ def test_scale_is_that_of_the_normalisation_layer():
 
 def test_lamp_divides_by_all_that_is_at_least_as_large():
     model = residual()
-    energy = [(columns(model, n) ** 2).sum(1) for n in ("stem", "branch")]
+    scores = [lamp((columns(model, n) ** 2).sum(1)) for n in ("stem", "branch")]
+    assert scores[0].max() == scores[1].max() == 1.0
     found = values(model, "lamp", "add")
-    np.testing.assert_allclose(found, lamp(energy[0] + energy[1]), 1e-6)
-    assert found.max() == 1.0
+    np.testing.assert_allclose(found, scores[0] + scores[1], 1e-6)
     largest = ki.Lamp(aggregation="max")
     np.testing.assert_allclose(
-        values(model, largest, "add"), lamp(np.maximum(*energy)), 1e-6
+        values(model, largest, "add"), np.maximum(*scores), 1e-6
     )
 
 
@@ -243,10 +244,17 @@ def test_lamp_gives_equal_neurons_equal_scores():
 
 def test_lamp_of_a_group_sees_readers():
     model = dense_net()
-    energy = (columns(model, "a") ** 2).sum(1)
-    energy = energy + (weight(model, "b/kernel") ** 2).sum(1)
-    found = values(model, ki.Lamp(group=True), "a")
-    np.testing.assert_allclose(found, lamp(energy), 1e-6)
+    makers = lamp((columns(model, "a") ** 2).sum(1))
+    readers = lamp((weight(model, "b/kernel") ** 2).sum(1))
+    found = values(model, "group_lamp", "a")
+    np.testing.assert_allclose(found, makers + readers, 1e-6)
+
+
+def test_lamp_adds_up_to_the_logarithm_of_what_is_left():
+    energy = np.random.default_rng(0).uniform(0.5, 1.5, 4000)
+    dropped = np.sort(lamp_scores(energy))[:2000].sum()
+    left = np.sort(energy)[2000:].sum() / energy.sum()
+    np.testing.assert_allclose(dropped, -np.log(left), 1e-3)
 
 
 def test_geometric_median_sums_distances_between_neurons():
