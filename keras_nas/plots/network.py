@@ -1,4 +1,4 @@
-"""Draws the vertices of a network: what is tied, what is frozen, what a plan changes."""
+"""Draws the vertices of a network: what is tied or frozen, and what a plan changes."""
 
 from __future__ import annotations
 

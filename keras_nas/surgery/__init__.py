@@ -1,5 +1,6 @@
 """Changes of models: request -> plan -> new graph -> new model."""
 
+from keras_nas.surgery.comparison import Comparison, compare_models
 from keras_nas.surgery.counting import Counts, VertexCount
 from keras_nas.surgery.edit_verbs import (
     connect,
@@ -18,6 +19,7 @@ from keras_nas.surgery.verbs import explain, plan, resize, resize_inputs, summar
 from keras_nas.surgery.verification import OutputCheck, Verification, verify
 
 __all__ = [
+    "Comparison",
     "Counts",
     "Graph",
     "OutputCheck",
@@ -26,6 +28,7 @@ __all__ = [
     "Verification",
     "VertexCount",
     "VertexView",
+    "compare_models",
     "connect",
     "count",
     "disconnect",

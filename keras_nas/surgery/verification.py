@@ -131,9 +131,10 @@ def verify(model: Any, plan: Plan, inputs: Any = None) -> Verification:
         )
     graph = Graph.from_model(model)
     _check_same(graph, plan)
-    data = _random_inputs(graph) if inputs is None else inputs
+    data = random_inputs(graph) if inputs is None else inputs
     masked = _without_dropped(graph, plan).build()
-    old, new = _run(masked, data), _run(plan.apply_to_graph(graph).build(), data)
+    resized = plan.apply_to_graph(graph).build()
+    old, new = run_model(masked, data), run_model(resized, data)
     refs = plan.analysis.flat.outputs
     checks = [
         _compare(plan, ref, a, b) for ref, a, b in zip(refs, old, new, strict=True)
@@ -206,6 +207,11 @@ def _compare(plan: Plan, ref, old: np.ndarray, new: np.ndarray) -> OutputCheck:
             index = index_of(axis, plan.atom_keep)
             new = np.take(new, np.flatnonzero(index >= 0), axis=number)
             old = np.take(old, index[index >= 0], axis=number)
+    return check_output(ref.vertex, old, new)
+
+
+def check_output(name: str, old: np.ndarray, new: np.ndarray) -> OutputCheck:
+    """Compares two arrays of one shape up to rounding."""
     tolerance = _TOLERANCE.get(str(old.dtype), _DEFAULT_TOLERANCE)
     old, new = old.astype("float64"), new.astype("float64")
     finite = np.isfinite(old)
@@ -213,10 +219,11 @@ def _compare(plan: Plan, ref, old: np.ndarray, new: np.ndarray) -> OutputCheck:
     scale = float(np.max(np.abs(old), initial=0.0, where=finite))
     same_others = np.array_equal(old[~finite], new[~finite], equal_nan=True)
     is_equal = same_others and difference <= tolerance * max(scale, 1e-3)
-    return OutputCheck(ref.vertex, difference, scale, is_equal)
+    return OutputCheck(name, difference, scale, is_equal)
 
 
-def _run(model: Any, data: Any) -> list[np.ndarray]:
+def run_model(model: Any, data: Any) -> list[np.ndarray]:
+    """Returns the outputs of a model in inference, flat."""
     try:
         outputs = model(data, training=False)
     except (TypeError, ValueError) as error:
@@ -228,7 +235,7 @@ def _run(model: Any, data: Any) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(outputs)]
 
 
-def _random_inputs(graph: Graph) -> Any:
+def random_inputs(graph: Graph) -> Any:
     """Returns two random samples in the structure that the model takes."""
     rng = np.random.default_rng(0)
 

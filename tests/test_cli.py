@@ -1,0 +1,195 @@
+"""The command line: every command on real files, and every mistake without traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_nas as kn
+from keras_nas.cli import main
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A small residual network in a file."""
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(inputs)
+    y = layers.Conv2D(8, 3, padding="same", name="branch")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.Add(name="add")([x, y]))
+    model = keras.Model(inputs, layers.Dense(4, name="head")(x))
+    model.save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+def run(capsys, *words) -> tuple[int, str, str]:
+    """Returns exit status, output and errors of a command."""
+    status = main([str(word) for word in words])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def run_json(capsys, *words) -> dict:
+    status, out, _ = run(capsys, *words, "--json")
+    assert status == 0
+    return json.loads(out)
+
+
+def test_summary_lists_every_vertex(capsys, path):
+    status, out, err = run(capsys, "summary", path)
+    assert status == 0 and err == ""
+    assert re.search(r"(?m)^branch +Conv2D +8 +g1 +stem +yes$", out)
+    rows = run_json(capsys, "summary", path)["vertices"]
+    assert [row["path"] for row in rows] == [
+        "image", "stem", "branch", "add", "pool", "head"
+    ]  # fmt: skip
+    assert rows[2]["size"] == 8 and rows[2]["inputs"] == ["stem"]
+
+
+def test_explain_says_what_is_tied(capsys, path):
+    status, out, _ = run(capsys, "explain", path, "branch")
+    assert status == 0 and "The same neurons as in 'stem'." in out
+    lines = run_json(capsys, "explain", path, "branch")["text"]
+    assert "The same neurons as in 'stem'." in lines
+
+
+def test_count_gives_the_parameters_of_keras(capsys, path):
+    expected = keras.saving.load_model(path).count_params()
+    assert run_json(capsys, "count", path)["params"] == expected
+    status, out, _ = run(capsys, "count", path)
+    assert status == 0 and "branch" in out
+
+
+def test_resize_writes_a_model_that_plain_keras_loads(capsys, path, tmp_path):
+    target = tmp_path / "small.keras"
+    status, out, err = run(capsys, "resize", path, "branch=5", "-o", target)
+    assert status == 0
+    assert "Written:" in err and "asked for" in out
+    new = keras.saving.load_model(target)
+    assert new.get_layer("stem").filters == new.get_layer("branch").filters == 5
+    old = kn.resize(keras.saving.load_model(path), "branch", 5)
+    for mine, theirs in zip(new.get_weights(), old.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_resize_prints_its_plan_as_json(capsys, path, tmp_path):
+    found = run_json(
+        capsys, "resize", path, "branch=6", "-o", tmp_path / "small.keras"
+    )
+    sizes = {row["vertex"]: (row["old"], row["new"]) for row in found["sizes"]}
+    assert sizes == {n: (8, 6) for n in ("stem", "branch", "add", "pool")}
+    assert found["exact"] and found["output"].endswith("small.keras")
+
+
+def test_dry_run_writes_nothing(capsys, path, tmp_path):
+    status, out, _ = run(capsys, "prune", path, "--flops", "0.5", "--dry-run")
+    assert status == 0 and "less important" in out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.keras"]
+
+
+def test_prune_keeps_its_budget(capsys, path, tmp_path):
+    target = tmp_path / "small.keras"
+    found = run_json(capsys, "prune", path, "--params", "0.5", "-o", target)
+    before = keras.saving.load_model(path).count_params()
+    after = keras.saving.load_model(target).count_params()
+    assert after == found["after"]["params"] <= before / 2
+    assert found["before"]["params"] == before
+
+
+def test_verify_tells_equal_models_from_others(capsys, path, tmp_path):
+    grown, cut = tmp_path / "grown.keras", tmp_path / "cut.keras"
+    run(capsys, "resize", path, "branch=12", "-o", grown)
+    run(capsys, "resize", path, "branch=2", "-o", cut)
+    status, out, _ = run(capsys, "verify", path, grown)
+    assert status == 0 and "equal" in out
+    status, out, err = run(capsys, "verify", path, cut)
+    assert status == 1 and "differs" in out and "not the same function" in err
+
+
+def test_plot_writes_the_picture(capsys, path, tmp_path):
+    target = tmp_path / "graph.dot"
+    status, _, _ = run(capsys, "plot", path, "-o", target)
+    assert status == 0 and "branch" in target.read_text(encoding="utf-8")
+
+
+def test_nothing_is_overwritten_without_force(capsys, path, tmp_path):
+    target = tmp_path / "taken.keras"
+    target.write_text("mine")
+    words = ("resize", path, "branch=5", "-o", target)
+    status, _, err = run(capsys, *words)
+    assert status == 1 and "exists already" in err
+    assert target.read_text() == "mine"
+    status, _, _ = run(capsys, *words, "--force")
+    assert status == 0 and keras.saving.load_model(target) is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["summary", "nowhere.keras"], "There is no file 'nowhere.keras'"),
+        (["resize", "MODEL", "brunch=4", "--dry-run"], "Did you mean 'branch'"),
+        (["resize", "MODEL", "branch=0", "--dry-run"], "branch"),
+        (["resize", "MODEL", "image=4", "--dry-run"], "image"),
+        (["resize", "MODEL", "branch=4", "branch=5", "--dry-run"], "two sizes"),
+        (["resize", "MODEL", "branch=4"], "where the new model goes"),
+        (["resize", "MODEL", "branch=4", "-o", "out.h5"], "end in .keras"),
+        (["resize", "MODEL", "branch=4", "-o", "no/out.keras"], "does not exist"),
+        (["prune", "MODEL", "--dry-run"], "how much has to go"),
+        (["prune", "MODEL", "--flops", "0.00001", "--dry-run"], "cannot"),
+        (["plot", "MODEL", "-o", "graph.bmp"], "end in .svg"),
+    ],
+)
+def test_mistake_is_explained_without_traceback(capsys, path, words, message):
+    words = [path if word == "MODEL" else word for word in words]
+    status, out, err = run(capsys, *words)
+    assert status == 1 and out == ""
+    assert "error: " in err and message in err
+    assert "Received: " in err and "Traceback" not in err
+
+
+def test_mistake_is_json_where_json_was_asked_for(capsys):
+    status, out, err = run(capsys, "summary", "nowhere.keras", "--json")
+    assert status == 1 and err == ""
+    error = json.loads(out)["error"]
+    assert error["type"] == "InvalidRequestError" and "nowhere" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nothing", b"PK\x03\x04 cut off"], ids=["empty", "text", "cut"]
+)
+def test_mangled_file_is_refused(capsys, tmp_path, content):
+    path = tmp_path / "bad.keras"
+    path.write_bytes(content)
+    status, _, err = run(capsys, "summary", path)
+    assert status == 1 and "cannot load" in err
+
+
+def test_code_inside_of_a_file_is_not_run(capsys, tmp_path):
+    inputs = keras.Input((3,))
+    outputs = layers.Lambda(lambda x: x * 2)(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "lambda.keras")
+    status, _, err = run(capsys, "summary", tmp_path / "lambda.keras")
+    assert status == 1 and "cannot load" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["unknown"],
+        ["resize", "model.keras", "branch"],
+        ["resize", "model.keras", "branch=x"],
+        ["prune", "model.keras", "--flops", "half"],
+        ["prune", "model.keras", "--multiple-of", "0"],
+    ],
+)
+def test_command_that_cannot_be_read_has_status_2(capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert "usage: keras-nas" in capsys.readouterr().err
