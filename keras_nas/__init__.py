@@ -21,7 +21,7 @@ from keras_nas.errors import (
     UnknownLayerError,
     UnsupportedModelError,
 )
-from keras_nas.plots import Picture, plot
+from keras_nas.plots import Picture, plot, plot_importance
 from keras_nas.rules import register_rule
 from keras_nas.surgery import (
     Counts,
@@ -76,6 +76,7 @@ __all__ = [
     "plan",
     "plan_prune",
     "plot",
+    "plot_importance",
     "prune",
     "register_rule",
     "remove",

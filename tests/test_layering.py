@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "keras_nas"
 # entries after it import as `keras_nas`.
 ORDER = (
     "errors",
+    "charts",
     "axes",
     "rules",
     "graph",
@@ -40,6 +41,7 @@ ORDER = (
 # dependency of every Keras that this package accepts.
 OUTSIDE = {
     "errors": set(),
+    "charts": {"numpy", "matplotlib"},
     "axes": {"numpy"},
     "rules": {"numpy", "keras"},
     "graph": {"numpy", "keras", "ml_dtypes"},
@@ -48,7 +50,7 @@ OUTSIDE = {
     "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
     "search": {"numpy", "keras"},
-    "plots": {"numpy", "keras", "matplotlib"},
+    "plots": {"numpy", "keras"},
     "__init__": set(),
     "demo": {"numpy", "keras", "sklearn"},
     "cli": {"numpy", "keras"},

@@ -115,3 +115,53 @@ def test_missing_graphviz_is_explained(tmp_path, monkeypatch):
         kn.plot(branches(), tmp_path / "model.png")
     kn.plot(branches(), tmp_path / "model.dot")
     assert not (tmp_path / "model.png").exists()
+
+
+def bars(figure) -> dict[str, list[float]]:
+    """Label of the pieces -> their lengths, from top to bottom."""
+    return {
+        container.get_label(): [bar.get_width() for bar in container]
+        for container in figure.axes[0].containers
+    }
+
+
+def test_plan_draws_kept_dropped_and_new_neurons(tmp_path):
+    plan = kn.plan(branches(), {"free": 1, "head": 5})
+    figure = plan.plot(tmp_path / "plan.png")
+    assert bars(figure) == {"kept": [1, 3], "dropped": [3, 0], "new": [0, 2]}
+    labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert labels == ["free", "head"]
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_plan_without_changes_has_no_picture():
+    with pytest.raises(kn.InvalidRequestError, match="Nothing changes"):
+        kn.plan(branches(), "free", 4).plot()
+
+
+def test_plan_is_not_drawn_to_a_file_of_unknown_kind(tmp_path):
+    with pytest.raises(kn.InvalidRequestError, match="cannot be written"):
+        kn.plan(branches(), "free", 3).plot(tmp_path / "plan.xyz")
+
+
+def test_importance_has_a_histogram_for_each_family():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="first")(inputs)
+    y = layers.DepthwiseConv2D(3, padding="same", name="each")(x)
+    x = layers.Add()([x, layers.Conv2D(6, 1, name="tied")(y)])
+    x = layers.Dense(4, name="last")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, x)
+    figure = kn.plot_importance(model, {"first": [1, 2, 3, 4, 5, 6]})
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["first (6)", "last (4)"]
+    heights = [patch.get_height() for patch in figure.axes[0].patches]
+    assert sum(heights) == 6 and max(heights) == 1
+    chosen = kn.plot_importance(model, layers=["each"])
+    assert [axes.get_title() for axes in chosen.axes] == ["each (6)"]
+
+
+def test_importance_of_what_cannot_change_is_not_drawn():
+    with pytest.raises(kn.InvalidRequestError, match="'before' cannot change"):
+        kn.plot_importance(branches(), layers=["before"])
+    with pytest.raises(kn.UnknownLayerError, match="nobody"):
+        kn.plot_importance(branches(), layers=["nobody"])

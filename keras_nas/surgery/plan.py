@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_nas.axes import Atom, Expression, index_of, is_unchanged, size_of
+from keras_nas.charts import save_figure
 from keras_nas.graph import Analysis, Graph, build
 from keras_nas.milp import Status
 from keras_nas.surgery.change import change_graph
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
+from keras_nas.surgery.plan_bars import plan_bars
 from keras_nas.surgery.plan_table import plan_table
 from keras_nas.surgery.requests import Request
 
@@ -143,6 +146,23 @@ class Plan:
     def apply(self) -> Any:
         """Returns the new ``keras.Model``."""
         return build(self.apply_to_graph())
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draws kept, dropped and new neurons of the layers that change.
+
+        Args:
+            path: Where to write the picture; nowhere by default.
+
+        Returns:
+            A matplotlib figure, which a notebook shows.
+
+        Raises:
+            UnsupportedModelError: matplotlib is not installed.
+            InvalidRequestError: Nothing changes, or the file cannot be written.
+        """
+        figure = plan_bars(self.graph, self.analysis, self.keep, self.old_sizes)
+        save_figure(figure, path)
+        return figure
 
     def is_changed(self, axis: Expression) -> bool:
         """Whether an axis loses or gains neurons."""
