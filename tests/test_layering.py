@@ -22,12 +22,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "keras_nas"
 # entries after it import as `keras_nas`.
 ORDER = (
     "errors",
+    "records",
     "axes",
     "rules",
     "graph",
     "milp",
     "importance",
+    "latency",
     "surgery",
+    "training",
     "search",
     "plots",
     "__init__",
@@ -40,13 +43,17 @@ ORDER = (
 # dependency of every Keras that this package accepts.
 OUTSIDE = {
     "errors": set(),
+    "records": set(),
     "axes": {"numpy"},
     "rules": {"numpy", "keras"},
     "graph": {"numpy", "keras", "ml_dtypes"},
     "milp": {"numpy", "pyomo", "highspy"},
     # The backends in its one file that differentiates.
     "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},
+    # And in its one file that takes the time.
+    "latency": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
+    "training": {"numpy", "keras"},
     "search": {"numpy", "keras"},
     "plots": {"numpy", "keras", "matplotlib", "pydot"},
     "__init__": set(),
