@@ -23,12 +23,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "keras_nas"
 ORDER = (
     "errors",
     "charts",
+    "records",
     "axes",
     "rules",
     "graph",
     "milp",
     "importance",
+    "latency",
     "surgery",
+    "training",
     "search",
     "plots",
     "__init__",
@@ -42,13 +45,17 @@ ORDER = (
 OUTSIDE = {
     "errors": set(),
     "charts": {"numpy", "matplotlib"},
+    "records": set(),
     "axes": {"numpy"},
     "rules": {"numpy", "keras"},
     "graph": {"numpy", "keras", "ml_dtypes"},
     "milp": {"numpy", "pyomo", "highspy"},
     # The backends in its one file that differentiates.
     "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},
+    # And in its one file that takes the time.
+    "latency": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
+    "training": {"numpy", "keras"},
     "search": {"numpy", "keras"},
     "plots": {"numpy", "keras"},
     "__init__": set(),

@@ -175,6 +175,18 @@ def forget_variable(optimizer: Any, variable: Any) -> None:
     optimizer._tracker.untrack(variable)
 
 
+def track_variable(model: Any, variable: Any) -> None:
+    """Makes a variable one of a built model, so that a step on JAX may change it."""
+    model._tracker.unlock()
+    model._track_variable(variable)
+    model._tracker.lock()
+
+
+def untrack_variable(model: Any, variable: Any) -> None:
+    """Undoes `track_variable`."""
+    model._untrack_variable(variable)
+
+
 def share_layer(layer: Any, old: Any, new: Any) -> None:
     """Makes a layer, but not what is inside it, use ``new`` where it used ``old``."""
     _replace_attribute(layer, old, new)

@@ -3,9 +3,10 @@
 By name: ``"l2"`` (the default), ``"l1"``, ``"group_l2"``, ``"group_l1"``,
 ``"bn_scale"``, ``"lamp"``, ``"group_lamp"``, ``"fpgm"``, ``"random"``. With settings:
 `Magnitude`, `NormalizationScale`, `Lamp`, `GeometricMedian`, `Random`, which look at
-weights alone. With data: `Activation`, `Taylor`, `Fisher`, `Hessian`, and the callback
-`Contribution` that collects the last three during ``fit``. Or arrays: a dict from layer
-to array, or a callable. A class of one's own derives from `Criterion`.
+weights alone. With data: `Activation`, `Taylor`, `Fisher`, `Hessian`, and the callbacks
+`ActivationStatistics` and `Contribution`, which collect the same during ``fit``. Or
+arrays: a dict from layer to array, or a callable. A class of one's own derives from
+`Criterion`.
 """
 
 from keras_nas.importance.activation import Activation
@@ -19,10 +20,12 @@ from keras_nas.importance.magnitude import Magnitude, blocks_of, l2_magnitude
 from keras_nas.importance.scale import NormalizationScale
 from keras_nas.importance.scores import Scores
 from keras_nas.importance.sensitivity import Fisher, Hessian, Taylor
+from keras_nas.importance.statistics import ActivationStatistics
 from keras_nas.importance.utility import atom_utilities, check_importance
 
 __all__ = [
     "Activation",
+    "ActivationStatistics",
     "Contribution",
     "Criterion",
     "Fisher",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,15 +16,15 @@ from keras_nas.importance.combining import (
     Aggregation,
     Values,
     check_choice,
-    check_combining,
     normalize,
 )
-from keras_nas.importance.data import Copy, check_data, copy_to_run, run_batches
+from keras_nas.importance.data import Copy, copy_to_run, run_batches
+from keras_nas.importance.measured import Measured
 from keras_nas.importance.scores import Scores
-from keras_nas.importance.sensitivity import Measured
 from keras_nas.rules import leaves, split_masks
 
 KINDS = ("mean", "variance", "apoz")
+_LOOPS = (keras.layers.RNN, keras.layers.Wrapper)
 
 
 class Activation(Measured):
@@ -76,19 +76,15 @@ class Activation(Measured):
         aggregation: str = "sum",
         normalization: str = "mean",
     ):
-        super().__init__()
-        check_data(x, None, batch_size)
         check_choice("kind", kind, KINDS)
-        check_combining(aggregation, normalization)
-        self._x = x
         self.kind = kind
-        self.batch_size = int(batch_size)
-        self.aggregation = aggregation
-        self.normalization = normalization
+        super().__init__(
+            x, None, batch_size, aggregation=aggregation, normalization=normalization
+        )
 
     def _measure(self, graph: Graph) -> Scores:
         copy = copy_to_run(graph)
-        probes = _Probes(copy)
+        probes = Probes(copy, _Moments)
 
         def step(x: Any, y: Any, sample_weight: Any) -> Any:
             copy.model(x, training=False)
@@ -97,16 +93,32 @@ class Activation(Measured):
         with probes.attached():
             for _ in run_batches(step, self._x, None, self.batch_size):
                 pass
-        combined = Aggregation(self.aggregation, probes.atoms)
-        for sources in probes.ranked():
-            silent = combined.silent
-            for moments in sources:
-                values = moments.of_atoms(self.kind)
-                values = normalize(
-                    self.normalization, {a: v for a, v in values.items() if a in silent}
-                )
-                combined.add(values)
-        return Scores(copy.graph, copy.analysis, combined.result())
+        said = [[m.of_atoms(self.kind) for m in each] for each in probes.ranked()]
+        found = combine(said, probes.atoms, self.aggregation, self.normalization)
+        return Scores(copy.graph, copy.analysis, found)
+
+
+def combine(
+    ranked: Iterable[Iterable[Values]],
+    atoms: Iterable[Atom],
+    aggregation: str,
+    normalization: str,
+) -> Values:
+    """Puts together what tensors say; worse ones speak where better are silent.
+
+    Args:
+        ranked: What each tensor says, the best kind of tensors first.
+        atoms: The atoms.
+        aggregation: Over the tensors of one kind.
+        normalization: Of each tensor.
+    """
+    combined = Aggregation(aggregation, atoms)
+    for sources in ranked:
+        silent = combined.silent
+        for said in sources:
+            values = {a: v for a, v in said.items() if a in silent}
+            combined.add(normalize(normalization, values))
+    return combined.result()
 
 
 class _Moments:
@@ -118,7 +130,10 @@ class _Moments:
         self._absolute = self._sum = self._square = self._active = 0.0
         self._shift: Any = None
 
-    def add(self, array: np.ndarray, number: int) -> None:
+    def add(self, tensor: Any, number: int) -> None:
+        array = _array(tensor)
+        if array is None:
+            return
         rows = np.moveaxis(array, number, 0).reshape(array.shape[number], -1)
         rows = rows.astype(np.float64)
         if self._shift is None:
@@ -157,30 +172,39 @@ class _Moments:
         return inside.mean(axis=1) + means.var(axis=1)
 
 
-class _Probes:
+class Probes:
     """Looks at what goes into and comes out of the layers of a model.
+
+    Args:
+        copy: The model, with its graph.
+        make: Makes what gathers an axis of a tensor, with ``add(tensor, number)``.
+        in_loops: Whether to look inside of layers that run others in a loop, whose
+            tensors nobody outside can have once they are compiled.
 
     Attributes:
         atoms: All atoms that some weight has.
     """
 
-    def __init__(self, copy: Copy):
+    def __init__(
+        self, copy: Copy, make: Callable[[Expression], Any], *, in_loops: bool = True
+    ):
+        self._make, self._in_loops = make, in_loops
         self._analysis: Analysis = copy.analysis
         self._model = copy.model
         self._calls: dict[str, Call] = {}
         for call in copy.analysis.flat.calls:
             if call.part.weights:
                 self._calls.setdefault(call.part.key, call)
-        self._read: dict[Any, _Moments] = {}
-        self._made: dict[Any, _Moments] = {}
-        self._inside: dict[Any, _Moments] = {}
+        self._read: dict[Any, Any] = {}
+        self._made: dict[Any, Any] = {}
+        self._inside: dict[Any, Any] = {}
         parts = [call.part for call in self._calls.values()]
         self._axes = list(axes_with_neurons(copy.analysis, parts))
         self.atoms: dict[Atom, None] = {}
         for along in self._axes:
             self.atoms.update(dict.fromkeys(along.axis.atoms))
 
-    def ranked(self) -> Iterator[list[_Moments]]:
+    def ranked(self) -> Iterator[list]:
         """Yields the sources, best first; worse ones speak where better are silent."""
         for source in (self._read, self._made, self._inside):
             yield list(source.values())
@@ -198,6 +222,8 @@ class _Probes:
             layer = _find_layer(self._model, key)
             changed.append(self._watch(layer, self._on_call(call)))
             hidden = self._hidden(call)
+            if isinstance(layer, _LOOPS) and not self._in_loops:
+                continue
             for owner, prefix in keras_private.owners(layer) if hidden else ():
                 kernels = self._kernels(call, prefix) if prefix else []
                 if kernels:
@@ -250,9 +276,9 @@ class _Probes:
     def _note(
         self, store: dict, key: Any, axis: Expression, tensor: Any, number: int
     ) -> None:
-        array = _array(tensor)
-        if array is not None:
-            store.setdefault(key, _Moments(axis)).add(array, number)
+        if key not in store:
+            store[key] = self._make(axis)
+        store[key].add(tensor, number)
 
     def _hidden(self, call: Call) -> frozenset[Atom]:
         """Neurons that a layer has inside only, such as its heads."""

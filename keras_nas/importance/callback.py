@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import wraps
-from numbers import Real
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from keras_nas.importance.combining import (
     Values,
     check_choice,
     check_combining,
+    check_decay,
     normalize,
 )
 from keras_nas.importance.contributions import KINDS, Contributions
@@ -81,12 +81,7 @@ class Contribution(keras.callbacks.Callback, Criterion):
         super().__init__()
         check_choice("kind", kind, KINDS)
         check_combining(aggregation, normalization)
-        is_number = isinstance(decay, Real) and not isinstance(decay, bool)
-        if decay is not None and not (is_number and 0 <= decay < 1):
-            raise InvalidRequestError(
-                "The decay must be a number of at least 0 and below 1, or None.\n\n"
-                f"Give what the average keeps, such as 0.95. Received: decay={decay!r}"
-            )
+        check_decay(decay)
         self.kind = kind
         self.decay = decay
         self.aggregation = aggregation

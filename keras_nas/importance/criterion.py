@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any
 
@@ -10,12 +11,13 @@ from keras_nas.graph import Analysis, Graph
 from keras_nas.importance.combining import Values
 
 
-class Criterion:
+class Criterion(ABC):
     """A way to say which neurons matter; any ``importance=`` takes one.
 
     A subclass needs `utilities` alone, which sees the weights of the whole network.
     """
 
+    @abstractmethod
     def utilities(
         self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]
     ) -> Values:
@@ -29,7 +31,6 @@ class Criterion:
         Returns:
             Atom -> float array of shape ``(atom.size,)``; higher is more important.
         """
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         shown = (

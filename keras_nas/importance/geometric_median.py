@@ -9,20 +9,15 @@ import numpy as np
 from keras_nas.axes import Atom
 from keras_nas.graph import Analysis, Graph, Part
 from keras_nas.importance.along import axes_with_neurons, positions
-from keras_nas.importance.combining import (
-    Aggregation,
-    Values,
-    check_combining,
-    normalize,
-)
-from keras_nas.importance.criterion import Criterion
+from keras_nas.importance.combined import Combined
+from keras_nas.importance.combining import Aggregation, Values, normalize
 from keras_nas.importance.layers import makers_of
 from keras_nas.importance.magnitude import blocks_of
 
 _ROWS = 512
 
 
-class GeometricMedian(Criterion):
+class GeometricMedian(Combined):
     """The sum of distances from the weights of a neuron to those of all others.
 
     Small near the geometric median of the layer, where a neuron is redundant, however
@@ -51,11 +46,6 @@ class GeometricMedian(Criterion):
         >>> kn.plan(model, "a", 2, importance="fpgm").keep["a"]
         array([0, 1])
     """
-
-    def __init__(self, *, aggregation: str = "sum", normalization: str = "mean"):
-        check_combining(aggregation, normalization)
-        self.aggregation = aggregation
-        self.normalization = normalization
 
     def utilities(
         self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]

@@ -9,13 +9,13 @@ import numpy as np
 from keras_nas.axes import Atom
 from keras_nas.graph import Analysis, Graph
 from keras_nas.importance.along import parts_of
-from keras_nas.importance.combining import Aggregation, Values, check_combining
-from keras_nas.importance.criterion import Criterion
+from keras_nas.importance.combined import Combined
+from keras_nas.importance.combining import Aggregation, Values
 from keras_nas.importance.layers import makers_of
 from keras_nas.importance.magnitude import group_powers, layer_powers
 
 
-class Lamp(Criterion):
+class Lamp(Combined):
     """The energy of a neuron, over that of all neurons with at least as much.
 
     The energy is the sum of squares of its weights in a layer. The score of the
@@ -51,9 +51,8 @@ class Lamp(Criterion):
     """
 
     def __init__(self, *, group: bool = False, aggregation: str = "sum"):
-        check_combining(aggregation, "none")
+        super().__init__(aggregation=aggregation, normalization="none")
         self.group = bool(group)
-        self.aggregation = aggregation
 
     def utilities(
         self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]

@@ -9,19 +9,18 @@ import numpy as np
 from keras_nas.axes import Atom, scatter
 from keras_nas.graph import Analysis, Graph, Part
 from keras_nas.importance.along import axes_with_neurons, parts_of
+from keras_nas.importance.combined import Combined
 from keras_nas.importance.combining import (
     Aggregation,
     Values,
     check_choice,
-    check_combining,
     normalize,
 )
-from keras_nas.importance.criterion import Criterion
 from keras_nas.importance.layers import makers_of
 from keras_nas.rules import WeightAxes
 
 
-class Magnitude(Criterion):
+class Magnitude(Combined):
     """The norm of the weights of a neuron.
 
     By default of those that *make* it: for each layer the norm of its kernel columns
@@ -70,11 +69,9 @@ class Magnitude(Criterion):
         normalization: str = "mean",
     ):
         check_choice("p", p, (1, 2))
-        check_combining(aggregation, normalization)
         self.p = p
         self.group = bool(group)
-        self.aggregation = aggregation
-        self.normalization = normalization
+        super().__init__(aggregation=aggregation, normalization=normalization)
 
     def utilities(
         self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]

@@ -9,20 +9,15 @@ import numpy as np
 from keras_nas.axes import Atom, scatter
 from keras_nas.graph import Analysis, Graph
 from keras_nas.importance.along import axes_with_neurons, parts_of
-from keras_nas.importance.combining import (
-    Aggregation,
-    Values,
-    check_combining,
-    normalize,
-)
-from keras_nas.importance.criterion import Criterion
+from keras_nas.importance.combined import Combined
+from keras_nas.importance.combining import Aggregation, Values, normalize
 from keras_nas.importance.magnitude import Magnitude
 
 # ``gamma`` in all layers that normalise but one, and in the LayerScale of ConvNeXt.
 _NAMES = ("gamma", "scale")
 
 
-class NormalizationScale(Criterion):
+class NormalizationScale(Combined):
     """The absolute scale that BatchNormalization and the like give a neuron.
 
     Widths without a layer that scales them have their L2 magnitude instead; with the
@@ -51,11 +46,6 @@ class NormalizationScale(Criterion):
         >>> kn.plan(model, "a", 2, importance="bn_scale").keep["a"]
         array([0, 2])
     """
-
-    def __init__(self, *, aggregation: str = "sum", normalization: str = "mean"):
-        check_combining(aggregation, normalization)
-        self.aggregation = aggregation
-        self.normalization = normalization
 
     def utilities(
         self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]

@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from keras_nas.axes import Atom
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Analysis, Graph, wrap
-from keras_nas.importance.combining import Values, check_combining, normalize
+from keras_nas.graph import Graph
+from keras_nas.importance.combining import Values, normalize
 from keras_nas.importance.contributions import Contributions
-from keras_nas.importance.criterion import Criterion
-from keras_nas.importance.data import Copy, check_data, copy_to_run, run_batches
+from keras_nas.importance.data import Copy, copy_to_run, run_batches
 from keras_nas.importance.gradients import compile_gradients
+from keras_nas.importance.measured import Measured
 from keras_nas.importance.scores import Scores
-
-
-class Measured(Criterion):
-    """A criterion that runs the model on data."""
-
-    def __init__(self):
-        # An edit asks several times; its graph never changes.
-        self._known: WeakKeyDictionary[Graph, Scores] = WeakKeyDictionary()
-
-    def measure(self, model: Any) -> Scores:
-        """Returns the importance of all neurons of a model, to be used many times.
-
-        The model is not changed.
-
-        Args:
-            model: A built functional or sequential `keras.Model`.
-
-        Raises:
-            InvalidRequestError: The data do not fit the model.
-        """
-        return self._measure(wrap(model))
-
-    def utilities(
-        self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]
-    ) -> Values:
-        """See `Criterion.utilities`. Looks at the data once for each graph."""
-        if graph not in self._known:
-            self._known[graph] = self._measure(graph)
-        return self._known[graph].utilities(graph, analysis, atoms)
-
-    def _measure(self, graph: Graph) -> Scores:
-        raise NotImplementedError
 
 
 class _Sensitivity(Measured):
@@ -66,14 +31,10 @@ class _Sensitivity(Measured):
         aggregation: str = "sum",
         normalization: str = "none",
     ):
-        super().__init__()
-        check_data(x, y, batch_size)
-        check_combining(aggregation, normalization)
-        self._x, self._y = x, y
         self.loss = loss
-        self.batch_size = int(batch_size)
-        self.aggregation = aggregation
-        self.normalization = normalization
+        super().__init__(
+            x, y, batch_size, aggregation=aggregation, normalization=normalization
+        )
 
     def _measure(self, graph: Graph) -> Scores:
         copy = copy_to_run(graph)

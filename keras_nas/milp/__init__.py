@@ -4,8 +4,9 @@ Pure data in, pure data out; knows neither Keras nor axes. Pyomo is imported by 
 first solve only.
 """
 
-from keras_nas.milp.budgets import Budget, OverBudget, sizes_above, solve_budgets
-from keras_nas.milp.cost import Cost
+from keras_nas.milp.budgets import OverBudget, solve_budgets
+from keras_nas.milp.cost import Budget, Cost
+from keras_nas.milp.linearised import sizes_above
 from keras_nas.milp.reach import reachable
 from keras_nas.milp.solve import nearest, solve
 from keras_nas.milp.solvers import INSTALL, is_available

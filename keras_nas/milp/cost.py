@@ -9,6 +9,7 @@ about as many parts as the network has weights.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,18 +21,18 @@ class Cost:
 
     Args:
         keys: Pieces in the order of the size arrays.
-        monomials: ``(factor, forms)`` each.
+        monomials: ``(factor, forms)`` each; the sum is rounded to a whole number.
     """
 
     def __init__(
         self,
         keys: Sequence[Key],
-        monomials: Iterable[tuple[int, Sequence[Linear]]],
+        monomials: Iterable[tuple[float, Sequence[Linear]]],
     ):
         self._num = len(keys)
         number = {key: i for i, key in enumerate(keys)}
         forms: dict = {}
-        groups: dict[int, dict[tuple[int, ...], int]] = {}
+        groups: dict[int, dict[tuple[int, ...], float]] = {}
         self.constant = 0
         for factor, linears in monomials:
             free = []
@@ -47,6 +48,7 @@ class Cost:
             group = groups.setdefault(len(free), {})
             place = tuple(sorted(free))
             group[place] = group.get(place, 0) + factor
+        self.constant = round(self.constant)
         self._offset = np.array([c for _, c in forms] or [0], dtype=np.int64)
         entries = [
             (form, number[key], coefficient)
@@ -62,6 +64,15 @@ class Cost:
             )
             for group in groups.values()
         ]
+        # What the slope of each form is made of: its places, and those beside it.
+        columns = [
+            (place, np.delete(places, column, axis=1), factors)
+            for places, factors in self._groups
+            for column, place in enumerate(places.T)
+        ]
+        nothing = np.zeros(0, dtype=np.int64)
+        self._targets = np.concatenate([nothing, *(place for place, _, _ in columns)])
+        self._beside = [(others, factors) for _, others, factors in columns]
 
     def value(self, sizes: np.ndarray) -> int:
         """Returns the cost at an int array of sizes, exact below 2 ** 53."""
@@ -75,12 +86,12 @@ class Cost:
     def gradient(self, sizes: np.ndarray) -> np.ndarray:
         """Returns what one more neuron of each piece costs, to first order."""
         forms = self._forms(np.asarray(sizes))
-        slope = np.zeros(len(self._offset))
-        for places, factors in self._groups:
-            values = forms[places]
-            for column in range(places.shape[1]):
-                others = np.delete(values, column, axis=1).prod(axis=1)
-                np.add.at(slope, places[:, column], factors * others)
+        products = [f * forms[others].prod(axis=1) for others, f in self._beside]
+        slope = np.bincount(
+            self._targets,
+            weights=np.concatenate([np.zeros(0), *products]),
+            minlength=len(self._offset),
+        )
         return np.bincount(
             self._piece,
             weights=self._coefficient * slope[self._row],
@@ -94,3 +105,18 @@ class Cost:
             minlength=len(self._offset),
         )
         return values + self._offset
+
+
+@dataclass(frozen=True)
+class Budget:
+    """At most so much of a cost.
+
+    Attributes:
+        name: For messages.
+        cost: The cost over the pieces of the system, in their order.
+        most: Largest value allowed.
+    """
+
+    name: str
+    cost: Cost
+    most: int

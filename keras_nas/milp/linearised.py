@@ -1,14 +1,14 @@
-"""Budgets as rows of a size system, by the tangents of their costs."""
+"""What the solver says about ladders: budgets as rows, sizes near to others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from keras_nas.errors import SolverError
+from keras_nas.milp.cost import Budget
 from keras_nas.milp.ladders import Ladders
 from keras_nas.milp.solve import solve
 from keras_nas.milp.system import Infeasible, Linear, SizeSystem
@@ -22,7 +22,7 @@ MOST_SECONDS = 5.0
 def solve_linearised(
     ladders: Ladders,
     system: SizeSystem,
-    budgets: Sequence[Any],
+    budgets: Sequence[Budget],
     position: np.ndarray,
     radius: float,
     solver: str,
@@ -79,6 +79,33 @@ def nearest_position(
     return _solve(ladders, replace(system, near=near, exact=()), solver, left)
 
 
+def sizes_above(
+    system: SizeSystem, wanted: Sequence[int], solver: str = "auto"
+) -> list[int]:
+    """Returns the sizes closest to wanted ones at which every row holds.
+
+    Args:
+        system: Pieces and rows.
+        wanted: A size for each piece; rows may demand more or less.
+        solver: For rows between several sizes that single moves cannot satisfy.
+
+    Raises:
+        Infeasible: No sizes satisfy the rows.
+    """
+    ladders = Ladders(system)
+    found = [
+        np.searchsorted(rungs, max(wanted[i] for i in members))
+        for rungs, members in zip(ladders.rungs, ladders.members, strict=True)
+    ]
+    position = np.minimum(np.array(found, dtype=np.int64), ladders.top)
+    settled = ladders.settle(position)
+    if settled is None:
+        settled = nearest_position(ladders, system, position, solver, lambda: np.inf)
+    if settled is None:
+        raise Infeasible("the rows leave no sizes")
+    return [int(size) for size in ladders.sizes(settled)]
+
+
 def _solve(ladders, system, solver, left) -> np.ndarray | None:
     seconds = min(MOST_SECONDS, left())
     if seconds <= 0:
@@ -93,7 +120,7 @@ def _solve(ladders, system, solver, left) -> np.ndarray | None:
     return position if ladders.holds(position) else None
 
 
-def _tangent(budget: Any, sizes: np.ndarray) -> tuple[list[int], int]:
+def _tangent(budget: Budget, sizes: np.ndarray) -> tuple[list[int], int]:
     """Returns the whole coefficients of a cost at some sizes, and their limit."""
     slope = budget.cost.gradient(sizes)
     room = budget.most - budget.cost.value(sizes) + slope @ sizes

@@ -10,10 +10,18 @@ from keras_nas.surgery.edit_verbs import (
     replace,
 )
 from keras_nas.surgery.graph import Graph
+from keras_nas.surgery.measuring import LatencyCheck
 from keras_nas.surgery.overview import VertexView, overview
 from keras_nas.surgery.plan import Plan
-from keras_nas.surgery.prune_verbs import count, plan_prune, prune
+from keras_nas.surgery.prune_verbs import (
+    count,
+    measure_latency,
+    plan_prune,
+    prune,
+)
 from keras_nas.surgery.pruning import PrunePlan
+from keras_nas.surgery.recipe import Recipe
+from keras_nas.surgery.recipe_verbs import recipe, replay
 from keras_nas.surgery.requests import near
 from keras_nas.surgery.verbs import explain, plan, resize, resize_inputs, summary
 from keras_nas.surgery.verification import OutputCheck, Verification, verify
@@ -22,9 +30,11 @@ __all__ = [
     "Comparison",
     "Counts",
     "Graph",
+    "LatencyCheck",
     "OutputCheck",
     "Plan",
     "PrunePlan",
+    "Recipe",
     "Verification",
     "VertexCount",
     "VertexView",
@@ -34,13 +44,16 @@ __all__ = [
     "disconnect",
     "explain",
     "insert",
+    "measure_latency",
     "near",
     "overview",
     "plan",
     "plan_prune",
     "prune",
+    "recipe",
     "remove",
     "replace",
+    "replay",
     "resize",
     "resize_inputs",
     "summary",

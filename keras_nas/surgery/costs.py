@@ -92,7 +92,7 @@ def evaluate(axes: Iterable[Axes], sizes=None) -> int:
     )
 
 
-def as_cost(keys: Sequence[Key], weighted: Iterable[tuple[int, Axes]]) -> Cost:
+def as_cost(keys: Sequence[Key], weighted: Iterable[tuple[float, Axes]]) -> Cost:
     """Turns ``(factor, axes)`` pairs into a cost over the sizes of atoms."""
     return Cost(
         keys,
@@ -102,6 +102,19 @@ def as_cost(keys: Sequence[Key], weighted: Iterable[tuple[int, Axes]]) -> Cost:
             for monomial in _monomials(factor, axes)
         ),
     )
+
+
+def cost_of(analysis: Analysis, name: str, keys: Sequence[Key]) -> Cost:
+    """Returns a cost of a graph over the sizes of its atoms."""
+    weighted = []
+    for _, cost in call_costs(analysis):
+        if name == "params":
+            weighted += [(1, axes) for _, axes in cost.weights]
+        elif name == "flops":
+            weighted += [(2, axes) for axes in cost.macs]
+        else:
+            weighted += [*cost.weights, *cost.outputs]
+    return as_cost(keys, weighted)
 
 
 def bytes_of(dtype: str) -> int:
@@ -133,9 +146,9 @@ def _resolved(analysis: Analysis, axes: Iterable[Expression]) -> Axes:
     return tuple(map(analysis.resolve, axes))
 
 
-def _monomials(factor: int, axes: Axes) -> Iterator[tuple[int, list[Linear]]]:
+def _monomials(factor: float, axes: Axes) -> Iterator[tuple[float, list[Linear]]]:
     """Multiplies axes; only sums of products that share no factor are spread."""
-    spread: list[tuple[int, list[Linear]]] = [(factor, [])]
+    spread: list[tuple[float, list[Linear]]] = [(factor, [])]
     for axis in axes:
         if axis.size is None:
             continue

@@ -57,25 +57,26 @@ class Options:
                 f"{', '.join(map(repr, SOLVERS))}. Received: solver={self.solver!r}"
             )
         _check_time(self.time_limit_s)
-        object.__setattr__(self, "locked", _read_names(self.locked))
+        object.__setattr__(self, "locked", read_names("locked", self.locked))
         _check_seed(self.seed)
         _check_multiples(self.multiple_of)
         _check_bounds(self.bounds)
         _check_initializer(self.initializer)
 
 
-def _read_names(locked: Any) -> tuple[str, ...]:
-    """Returns locked names as a tuple; a single string is one name."""
-    if isinstance(locked, str):
-        return (locked,)
-    if locked is None:
+def read_names(keyword: str, names: Any) -> tuple[str, ...]:
+    """Returns the names of layers as a tuple; a single string is one name."""
+    if isinstance(names, str):
+        return (names,)
+    if names is None:
         return ()
-    if not isinstance(locked, Iterable):
+    if not isinstance(names, Iterable):
+        words = {"locked": "Locked layers", "ignore": "Layers to ignore"}
         raise InvalidRequestError(
-            f"Locked layers are given by name, not by a {type(locked).__name__}.\n\n"
-            f"Give a name or several. Received: locked={locked!r}"
+            f"{words[keyword]} are given by name, not by a {type(names).__name__}.\n\n"
+            f"Give a name or several. Received: {keyword}={names!r}"
         )
-    return tuple(locked)
+    return tuple(names)
 
 
 def _check_time(seconds: Any) -> None:

@@ -69,6 +69,7 @@ class Plan:
             -1 for new ones.
         status: How the solver ended.
         names: Names of the graph.
+        reason: Why layers change that nobody asked for, for the table.
 
     Example:
         >>> import keras, keras_nas as kn
@@ -89,6 +90,7 @@ class Plan:
     atom_keep: Mapping[Atom, np.ndarray]
     status: Status
     names: Names
+    reason: str = "less important"
 
     @cached_property
     def sizes(self) -> Mapping[Any, int]:
@@ -181,13 +183,15 @@ class Plan:
             self.requests,
             self.keep,
             self.notes,
+            self.reason,
         )
 
     def __repr__(self) -> str:
         return str(self)
 
     @cached_property
-    def _atom_sizes(self) -> dict[Atom, int]:
+    def atom_sizes(self) -> dict[Atom, int]:
+        """New size of each atom that changes."""
         return {atom: len(index) for atom, index in self.atom_keep.items()}
 
     @cached_property
@@ -207,11 +211,11 @@ class Plan:
         return self.names.width(path, axis_name)
 
     def _size(self, key: Any) -> int:
-        return size_of(self._axis(key), self._atom_sizes)
+        return size_of(self._axis(key), self.atom_sizes)
 
     def _sizes_of_inputs(self, path: str) -> list[int | None]:
         return [
-            None if axis is None else size_of(axis, self._atom_sizes)
+            None if axis is None else size_of(axis, self.atom_sizes)
             for axis in self.names.input_axes(path)
         ]
 

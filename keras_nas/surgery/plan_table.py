@@ -26,6 +26,7 @@ def plan_table(
     requests: Sequence[Request],
     keep: Mapping[Any, np.ndarray],
     notes: Sequence[str],
+    reason: str = "less important",
 ) -> str:
     """Returns the table of the layers that change, and the notes.
 
@@ -36,6 +37,7 @@ def plan_table(
         requests: What was asked for.
         keep: ``plan.keep``.
         notes: ``plan.notes``.
+        reason: Why layers change if nothing was asked for.
     """
     shown = {*sized_layers(graph, analysis), *(request.path for request in requests)}
     rows, followers = [], 0
@@ -50,7 +52,7 @@ def plan_table(
         new = int((index < 0).sum())
         kept = len(index) - new
         name = f"{path} ({further})" if further else path
-        why = _why(requests, path, axis)
+        why = _why(requests, path, axis) if requests else reason
         rows.append((name, axis.size, len(index), kept, axis.size - kept, new, why))
     if not rows and not followers:
         return "Nothing changes."
@@ -81,8 +83,6 @@ def _without_repeats(rows: Sequence[tuple]) -> list[tuple]:
 
 
 def _why(requests: Sequence[Request], path: str, axis) -> str:
-    if not requests:
-        return "less important"
     for request in requests:
         if request.path == path and request.axis == axis:
             return "asked for"

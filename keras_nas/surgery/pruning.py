@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 
 from keras_nas.axes import Atom
 from keras_nas.errors import InfeasibleError
-from keras_nas.graph import Analysis, Graph, analyze
+from keras_nas.graph import Graph, analyze
 from keras_nas.importance import atom_utilities
+from keras_nas.latency import LatencyTable, duration
 from keras_nas.milp import (
     Budget,
     Cost,
@@ -29,65 +30,21 @@ from keras_nas.milp import (
     sizes_above,
     solve_budgets,
 )
-from keras_nas.surgery.costs import as_cost, call_costs
-from keras_nas.surgery.counting import Counts, count_analysis
+from keras_nas.surgery.costs import cost_of
+from keras_nas.surgery.latency import NANO, latency_cost
+from keras_nas.surgery.measuring import measure
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
-from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.planning import frames_to_the_user, keep_arrays
+from keras_nas.surgery.prune_plan import PrunePlan
+from keras_nas.surgery.structures import structures
 from keras_nas.surgery.system import BoundSystem, Job
-from keras_nas.surgery.targets import COSTS, Targets
+from keras_nas.surgery.targets import Targets
 
-
-@dataclass(frozen=True, eq=False)
-class PrunePlan(Plan):
-    """A `Plan` of what pruning drops. Frozen; touches no weights.
-
-    Attributes:
-        targets: What was asked for: name -> most that may be left.
-        sparsity: Fraction of the removable neurons that go.
-        kept_importance: Fraction of the importance of all removable neurons that
-            stays.
-
-    Example:
-        >>> import keras, keras_nas as kn
-        >>> model = keras.Sequential([
-        ...     keras.Input((8,)),
-        ...     keras.layers.Dense(100, name="hidden"),
-        ...     keras.layers.Dense(10, name="head"),
-        ... ])
-        >>> plan = kn.plan_prune(model, params=0.5)
-        >>> plan.sizes["hidden"], plan.old_counts.params, plan.counts.params
-        (49, 1910, 941)
-    """
-
-    targets: Mapping[str, int] = field(default_factory=dict)
-    sparsity: float = 0.0
-    kept_importance: float = 1.0
-
-    @cached_property
-    def old_counts(self) -> Counts:
-        """What the model costs before."""
-        return count_analysis(self.analysis)
-
-    @cached_property
-    def counts(self) -> Counts:
-        """What the model costs after."""
-        return count_analysis(self.analysis, self._atom_sizes)
-
-    def __str__(self) -> str:
-        lines = []
-        for name in COSTS:
-            old, new = getattr(self.old_counts, name), getattr(self.counts, name)
-            line = f"{name}: {old:,} -> {new:,} ({new / max(old, 1):.1%})"
-            if name in self.targets:
-                line += f", asked for at most {self.targets[name]:,}"
-            lines.append(line)
-        lines.append(
-            f"neurons: {self.sparsity:.1%} dropped; "
-            f"importance: {self.kept_importance:.1%} kept"
-        )
-        return f"{super().__str__()}\n" + "\n".join(lines)
+_LATENCY_ADVICE = (
+    " What a call costs however small it is cannot be pruned; it is a smaller part of "
+    "the latency with a larger `batch_size` in `measure_latency`."
+)
 
 
 def plan_pruning(graph: Graph, targets: Targets, options: Options) -> PrunePlan:
@@ -98,6 +55,25 @@ def plan_pruning(graph: Graph, targets: Targets, options: Options) -> PrunePlan:
     job = Job(graph, analysis, names, (), options, direction="shrink")
     job.check_names()
     return _Pruning(job, targets).plan()
+
+
+def measure_graph(
+    graph: Graph, *, batch_size: int = 1, repetitions: int = 20, warm_up: int = 3
+) -> LatencyTable:
+    """Measures a graph, and what is left of it with fewer neurons everywhere."""
+
+    def narrow(fraction: float) -> Graph:
+        targets = Targets(sparsity=1 - fraction, scope="local")
+        plan = plan_pruning(graph, targets, Options(importance=None))
+        return plan.apply_to_graph()
+
+    return measure(
+        graph,
+        narrow,
+        batch_size=batch_size,
+        repetitions=repetitions,
+        warm_up=warm_up,
+    )
 
 
 class _Pruning:
@@ -140,7 +116,13 @@ class _Pruning:
             atom_keep=keep_arrays(self.job, self.bound, sizes),
             status=sizes.status,
             names=self.job.names,
-            targets={budget.name: budget.most for budget in self.budgets},
+            targets={b.name: _in_units(b.name, b.most) for b in self.budgets},
+            latency_table=self.latency_table,
+            removable_atoms=frozenset(
+                piece.key
+                for piece, size in zip(system.pieces, self.removable, strict=True)
+                if size
+            ),
             sparsity=float(1 - stays / count) if count else 0.0,
             kept_importance=self._kept_importance(kept),
         )
@@ -195,6 +177,14 @@ class _Pruning:
         return replace(system, pieces=pieces)
 
     @cached_property
+    def latency_table(self) -> LatencyTable | None:
+        """What was given, or is measured now."""
+        table = self.targets.latency_table
+        if table is None and self.targets.latency is not None:
+            table = measure_graph(self.job.graph)
+        return table
+
+    @cached_property
     def budgets(self) -> list[Budget]:
         keys = [piece.key for piece in self.system.pieces]
         budgets = []
@@ -206,6 +196,8 @@ class _Pruning:
             is_fraction = not isinstance(wanted, Integral)
             most = math.floor(wanted * present + 1e-9) if is_fraction else int(wanted)
             budgets.append(Budget(name, cost, max(most, 1)))
+        if self.targets.latency is not None:
+            budgets.append(self._latency_budget(keys))
         if self.targets.sparsity is not None:
             pairs = zip(keys, self.removable, strict=True)
             neurons = [(1, [Linear({key: 1})]) for key, size in pairs if size]
@@ -214,6 +206,17 @@ class _Pruning:
             if neurons:
                 budgets.append(Budget("neurons", Cost(keys, neurons), max(most, 1)))
         return budgets
+
+    def _latency_budget(self, keys: list[Atom]) -> Budget:
+        wanted = self.targets.latency
+        cost = latency_cost(self.job.analysis, self.latency_table, keys)
+        if isinstance(wanted, timedelta):
+            most = wanted.total_seconds() * NANO
+        elif isinstance(wanted, Integral):
+            most = wanted * NANO
+        else:
+            most = wanted * cost.value(np.array([key.size for key in keys]))
+        return Budget("latency", cost, max(math.floor(most + 1e-9), 1))
 
     def _solve(self, system: SizeSystem) -> Sizes:
         return solve_budgets(
@@ -250,16 +253,22 @@ class _Pruning:
         most = {budget.name: budget.most for budget in self.budgets}
         broken = {n: cost for n, cost in error.least.items() if cost > most[n]}
         sentences = [
-            f"The model cannot get down to {most[name]:,} {name}: the least possible "
-            f"is {least:,}."
+            self._sparsity_sentence(least)
+            if name == "neurons"
+            else f"The model cannot get down to {_shown(name, most[name])}: the least "
+            f"possible is {_shown(name, least, '')}."
             for name, least in broken.items()
         ]
         if self.job.options.strict:
+            advice = "" if "latency" not in broken else _LATENCY_ADVICE
             raise InfeasibleError(
                 "\n".join(sentences) + "\n\nAsk for at least that much, or release "
                 "what holds the model: `ignore`, `locked`, `min_fraction`, `bounds`, "
-                f"`multiple_of`. Received: {self._received()}",
-                broken,
+                f"`multiple_of`.{advice} Received: {self._received()}",
+                {
+                    "sparsity" if name == "neurons" else name: self._reachable(name, n)
+                    for name, n in broken.items()
+                },
             )
         warnings.warn(
             " ".join(sentences) + " The smallest sizes are taken.",
@@ -268,51 +277,40 @@ class _Pruning:
         )
         return error.sizes
 
+    def _sparsity_sentence(self, least: int) -> str:
+        count = int(self.removable.sum())
+        return (
+            f"A sparsity of {self.targets.sparsity} cannot be reached: at least "
+            f"{least:,} of the {count:,} neurons stay, a sparsity of "
+            f"{self._reachable('neurons', least):.3g}."
+        )
+
+    def _reachable(self, name: str, least: int) -> float:
+        """What can be asked for instead."""
+        if name == "neurons":
+            return 1 - least / int(self.removable.sum())
+        return _in_units(name, least)
+
     def _received(self) -> str:
         given = {
             "sparsity": self.targets.sparsity,
             **self.targets.budgets,
+            "latency": self.targets.latency,
             "threshold": self.targets.threshold,
             "min_fraction": self.targets.min_fraction,
         }
         return ", ".join(f"{k}={v!r}" for k, v in given.items() if v is not None)
 
 
-def cost_of(analysis: Analysis, name: str, keys: Sequence[Atom]) -> Cost:
-    """Returns a cost of a graph over the sizes of its atoms."""
-    weighted = []
-    for _, cost in call_costs(analysis):
-        if name == "params":
-            weighted += [(1, axes) for _, axes in cost.weights]
-        elif name == "flops":
-            weighted += [(2, axes) for axes in cost.macs]
-        else:
-            weighted += [*cost.weights, *cost.outputs]
-    return as_cost(keys, weighted)
+def _in_units(name: str, value: int) -> float:
+    """A cost as users see it: latency in seconds."""
+    return value / NANO if name == "latency" else value
 
 
-def structures(analysis: Analysis) -> dict[Atom, Any]:
-    """Returns, for each atom, what its neurons are in: weights, axes, fixed sizes.
-
-    Two atoms are alike if their neurons occur in weights of the same names of layers
-    of the same classes, along the same axes, with the same fixed axes beside them.
-
-    Source: Fang 2024, "Isomorphic pruning for vision models", arXiv 2407.04616.
-    """
-    found: dict[Atom, Counter] = {}
-    for call in analysis.flat.calls:
-        relation = analysis.relations[call.path]
-        for name, _ in call.part.named_weights:
-            if name not in relation.weights:
-                continue
-            for block in relation.weights[name].blocks:
-                axes = [analysis.resolve(axis) for axis in block]
-                fixed = tuple(0 if axis.atoms else axis.size for axis in axes)
-                for place, axis in enumerate(axes):
-                    form = (call.part.cls, name, place, fixed)
-                    for atom in axis.atoms:
-                        found.setdefault(atom, Counter())[form] += 1
-    return {atom: frozenset(forms.items()) for atom, forms in found.items()}
+def _shown(name: str, value: int, unit: str | None = None) -> str:
+    if name == "latency":
+        return duration(value / NANO) + (" of latency" if unit is None else "")
+    return f"{value:,}" + (f" {name}" if unit is None else "")
 
 
 def _highest(system: SizeSystem) -> Sizes:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.latency import LatencyTable
+from keras_nas.surgery.options import read_names
 
 COSTS = ("params", "flops", "memory")
 SCOPES = ("global", "local", "isomorphic")
@@ -23,6 +26,9 @@ class Targets:
         params: At most so many parameters; a float is a fraction of the present ones.
         flops: The same for floating point operations.
         memory: The same for the bytes of weights and activations.
+        latency: At most so long: a float is a fraction of what the present model
+            takes, an int seconds, a ``datetime.timedelta`` what it says.
+        latency_table: What was measured; needed with ``latency``.
         threshold: Neurons of less importance go.
         scope: Which neurons compete: ``"global"``, ``"local"`` or ``"isomorphic"``.
         ignore: Names of layers that stay as they are.
@@ -34,20 +40,24 @@ class Targets:
     params: float | int | None = None
     flops: float | int | None = None
     memory: float | int | None = None
+    latency: float | int | timedelta | None = None
+    latency_table: LatencyTable | None = None
     threshold: float | None = None
     scope: str = "global"
     ignore: tuple[str, ...] = ()
     min_fraction: float | Mapping[str, float] | None = None
 
     def __post_init__(self):
-        given = (self.sparsity, self.threshold, *self.budgets.values())
+        given = self.sparsity, self.threshold, self.latency, *self.budgets.values()
         if all(value is None for value in given):
             raise InvalidRequestError(
                 "Nothing says how much to prune.\n\nGive one or several of sparsity, "
-                "params, flops, memory and threshold. Received: none of them"
+                "params, flops, memory, latency and threshold. Received: none of them"
             )
         for name, value in self.budgets.items():
             _check_budget(name, value)
+        _check_latency(self.latency)
+        _check_table(self.latency_table)
         if self.sparsity is not None:
             _check_fraction("sparsity", self.sparsity, "of the neurons to drop")
             if self.sparsity == 1:
@@ -62,9 +72,7 @@ class Targets:
                 f"There is no scope named {self.scope!r}.\n\nChoose one of "
                 f"{', '.join(map(repr, SCOPES))}. Received: scope={self.scope!r}"
             )
-        names = self.ignore
-        names = (names,) if isinstance(names, str) else tuple(names or ())
-        object.__setattr__(self, "ignore", names)
+        object.__setattr__(self, "ignore", read_names("ignore", self.ignore))
         if isinstance(self.min_fraction, Mapping):
             for value in self.min_fraction.values():
                 _check_fraction("min_fraction", value, "of a layer to keep")
@@ -92,6 +100,26 @@ def _check_budget(name: str, value: Any) -> None:
             f"The budget {name}={value!r} is no fraction of the present {name}.\n\n"
             "Give a float above 0 and up to 1, or an int for an absolute number. "
             f"Received: {name}={value!r}"
+        )
+
+
+def _check_latency(value: Any) -> None:
+    if isinstance(value, timedelta):
+        if value <= timedelta(0):
+            raise InvalidRequestError(
+                f"No model takes only {value.total_seconds()} s.\n\nGive a "
+                f"`datetime.timedelta` above 0. Received: latency={value!r}"
+            )
+        return
+    _check_budget("latency", value)
+
+
+def _check_table(table: Any) -> None:
+    if table is not None and not isinstance(table, LatencyTable):
+        raise InvalidRequestError(
+            f"A latency table cannot be a {type(table).__name__}.\n\nGive what "
+            "`keras_nas.measure_latency` returned, or `LatencyTable.load`. "
+            f"Received: latency_table={table!r}"
         )
 
 

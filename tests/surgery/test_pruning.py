@@ -342,6 +342,41 @@ def test_a_budget_out_of_reach_names_the_least_possible():
         kn.prune(model, params=0.2, min_fraction=0.9)
 
 
+def test_several_budgets_out_of_reach_are_all_named():
+    model = chain(40, 50, 4, inputs=12)
+    with pytest.raises(kn.InfeasibleError, match=r"10 params: .*\n.*4 flops: ") as caught:
+        kn.prune(model, params=10, flops=4)
+    assert caught.value.nearest == {"params": 23, "flops": 2 * (12 + 1 + 4)}
+
+
+def test_a_sparsity_beside_a_budget_that_it_cannot_be_with():
+    model = chain(40, 50, 4, inputs=12)
+    with pytest.raises(
+        kn.InfeasibleError, match=r"sparsity of 0.99 .* at least 45 of the 90 .* of 0.5\."
+    ) as caught:
+        kn.prune(model, params=0.9, sparsity=0.99, min_fraction=0.5)
+    assert caught.value.nearest == {"sparsity": 0.5}
+    plan = kn.plan_prune(model, params=0.9, sparsity=0.5, min_fraction=0.5)
+    assert plan.sizes["d0"] + plan.sizes["d1"] == 45
+    # Whichever is tighter decides.
+    plan = kn.plan_prune(model, params=0.2, sparsity=0.1)
+    assert plan.sparsity > 0.1 and plan.counts.params <= plan.targets["params"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "features", "targets", "text"),
+    [
+        (8, 5, 4, r"(?s)data do not fit the model.*\(1, 5\)"),
+        (8, 12, 3, r"(?s)data do not fit the model.*\(1, 3\)"),
+    ],
+)
+def test_data_whose_shapes_do_not_fit_are_told(samples, features, targets, text):
+    x, y = np.ones((samples, features)), np.ones((samples, targets))
+    taylor = kn.importance.Taylor(x, y, loss="mse")
+    with pytest.raises(kn.InvalidRequestError, match=text):
+        kn.prune(chain(40, 50, 4, inputs=12), params=0.5, importance=taylor)
+
+
 def test_a_budget_out_of_reach_gives_the_smallest_model_if_not_strict():
     with pytest.warns(UserWarning, match="The smallest sizes are taken"):
         new = kn.prune(chain(40, 4, inputs=12), params=10, strict=False)
@@ -374,6 +409,12 @@ def test_contradicting_keywords_are_told():
         ({"params": 0.5, "multiple_of": 0}, "multiples of a whole number"),
         ({"params": 0.5, "importance": {"d0": [np.nan, 1, 1]}}, "is NaN at"),
         ({"params": 0.5, "importance": {"d0": [1, 1]}}, "has shape"),
+        ({"params": 0.5, "importance": lambda name: float("nan")}, "'d0' is NaN at"),
+        ({"params": float("inf")}, "params=inf is no fraction"),
+        ({"params": [0.5]}, "'params' is not a number"),
+        ({"params": 0.5, "ignore": 3}, "to ignore are given by name, not by a int"),
+        ({"params": 0.5, "min_fraction": "half"}, "'min_fraction' is not a number"),
+        ({"threshold": float("nan")}, "'threshold' is not a number"),
     ],
 )
 def test_wrong_targets_are_refused(keywords, text):

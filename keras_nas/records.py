@@ -1,0 +1,127 @@
+"""Files of JSON, read field by field, so that a damaged one says what is wrong with it.
+
+Nothing is ever evaluated: a record holds numbers, texts, lists and records.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from keras_nas.errors import InvalidRequestError
+
+_LONGEST = 80
+
+
+class Record:
+    """A JSON object whose fields are taken out one by one and checked.
+
+    Args:
+        values: Field -> value.
+        what: What it should be, for messages: ``"latency table"``.
+        place: Where it stands in the file: ``"vertices[3]"``; empty for all of it.
+
+    Raises:
+        InvalidRequestError: It is no JSON object; later, a field is missing or of
+            another kind.
+    """
+
+    def __init__(self, values: Any, what: str, place: str = ""):
+        self._what, self._place = what, place
+        if not isinstance(values, Mapping):
+            self.refuse("is no JSON object", values)
+        self._values = values
+
+    @classmethod
+    def read(cls, source: Any, what: str, version: int) -> Record:
+        """Reads text or an object, and checks that it says what it is.
+
+        Args:
+            source: JSON text, or what ``json.loads`` made of it.
+            what: What it should be.
+            version: The only version that is known.
+        """
+        if isinstance(source, (str, bytes, bytearray)):
+            try:
+                source = json.loads(source)
+            except ValueError as error:
+                cls({}, what).refuse(f"is no JSON ({error})", source)
+        record = cls(source, what)
+        kind = record.text("kind")
+        if kind != f"keras_nas {what}":
+            record.refuse(f"says that it is a {kind!r}", source)
+        found = record.integer("version")
+        if found != version:
+            record.refuse(f"has version {found}, only {version} is known", source)
+        return record
+
+    def integer(self, name: str, least: int | None = None) -> int:
+        """Takes a whole number."""
+        value = self._take(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self._refuse_field(name, "is no whole number", value)
+        if least is not None and value < least:
+            self._refuse_field(name, f"is below {least}", value)
+        return value
+
+    def number(self, name: str, least: float | None = 0.0) -> float:
+        """Takes a finite number."""
+        value = self._take(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self._refuse_field(name, "is no number", value)
+        if not math.isfinite(value) or (least is not None and value < least):
+            self._refuse_field(name, f"is not finite and at least {least}", value)
+        return float(value)
+
+    def text(self, name: str) -> str:
+        """Takes a text."""
+        value = self._take(name)
+        if not isinstance(value, str):
+            self._refuse_field(name, "is no text", value)
+        return value
+
+    def values(self, name: str) -> list:
+        """Takes a list of whatever it holds."""
+        value = self._take(name)
+        if not isinstance(value, list):
+            self._refuse_field(name, "is no list", value)
+        return value
+
+    def records(self, name: str) -> Iterator[Record]:
+        """Takes a list of JSON objects."""
+        for number, each in enumerate(self.values(name)):
+            place = f"{self._place}.{name}" if self._place else name
+            yield Record(each, self._what, f"{place}[{number}]")
+
+    def record(self, name: str) -> Record:
+        """Takes a JSON object."""
+        return Record(self._take(name), self._what, f"{self._place}.{name}".strip("."))
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Yields all fields, unchecked."""
+        yield from self._values.items()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def refuse(self, problem: str, received: Any) -> None:
+        """Raises `InvalidRequestError`."""
+        subject = f"{self._place!r} in it" if self._place else "it"
+        text = received if isinstance(received, str) else repr(received)
+        shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+        raise InvalidRequestError(
+            f"This is no {self._what} that can be read: {subject} {problem}.\n\nGive "
+            f"what `to_json` or `save` of a {self._what} wrote, unchanged. "
+            f"Received: {shown}"
+        )
+
+    def _take(self, name: str) -> Any:
+        if name not in self._values:
+            self.refuse(f"has no field {name!r}", dict(self._values))
+        return self._values[name]
+
+    def _refuse_field(self, name: str, problem: str, value: Any) -> None:
+        place = f"{self._place}.{name}" if self._place else name
+        Record({}, self._what, place).refuse(problem, value)
