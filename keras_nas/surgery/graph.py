@@ -66,8 +66,12 @@ class Graph(Structure):
     def plan_prune(self, **keywords: Any) -> PrunePlan:
         """Returns the `PrunePlan` of a pruning. See `keras_nas.prune`."""
         names = Targets.__dataclass_fields__
-        targets = {key: keywords.pop(key) for key in names if key in keywords}
-        return plan_pruning(self, Targets(**targets), Options(**keywords))
+        given = {key: keywords.pop(key) for key in names if key in keywords}
+        targets = Targets(**given)
+        importance = keywords.pop("importance", "auto")
+        if isinstance(importance, str) and importance == "auto":
+            importance = targets.default_importance
+        return plan_pruning(self, targets, Options(importance=importance, **keywords))
 
     def prune(self, **keywords: Any) -> Graph:
         """Returns the graph without unimportant neurons. See `keras_nas.prune`."""

@@ -113,7 +113,7 @@ def prune(
     latency_table: LatencyTable | None = None,
     threshold: float | None = None,
     scope: str = "global",
-    importance: Any = "l2",
+    importance: Any = "auto",
     multiple_of: Any = None,
     ignore: Any = (),
     min_fraction: Any = None,
@@ -157,7 +157,12 @@ def prune(
         scope: ``"global"``: all neurons compete. ``"local"``: each layer keeps the
             same fraction. ``"isomorphic"``: layers of alike structure compete, and
             each such group keeps the same fraction.
-        importance: Which neurons matter, as in `resize`.
+        importance: Which neurons matter, as in `resize`. By default ``"group_lamp"``
+            where a cost is to be reached: what neurons of different layers are worth
+            is weighed against what they cost, so the numbers have to be comparable;
+            those of ``"l2"`` (about 1 for every neuron) are not, and lead to networks
+            whose expensive layers are nearly empty. With data, `Taylor` is as good or
+            better. With ``threshold``, or ``sparsity`` alone, it is ``"l2"``.
         multiple_of: As in `resize`.
         ignore: Names of layers that keep all neurons.
         min_fraction: Fraction of its neurons that each layer keeps at least; or a

@@ -80,6 +80,14 @@ class Targets:
             _check_fraction("min_fraction", self.min_fraction, "of a layer to keep")
 
     @property
+    def default_importance(self) -> str:
+        """Name of the importance to take if nobody chooses: see `prune`."""
+        costs = (*self.budgets.values(), self.latency)
+        if self.threshold is not None or all(value is None for value in costs):
+            return "l2"
+        return "group_lamp"
+
+    @property
     def budgets(self) -> dict[str, float | int | None]:
         """Name of each cost -> what may be left of it."""
         return {name: getattr(self, name) for name in COSTS}

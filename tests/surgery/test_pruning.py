@@ -428,3 +428,26 @@ def test_unknown_names_are_refused():
     for keywords in ({"ignore": "no"}, {"min_fraction": {"no": 0.5}}):
         with pytest.raises(kn.UnknownLayerError, match="no"):
             kn.prune(chain(3, 2), params=0.5, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("targets", "name"),
+    [
+        ({"flops": 0.5}, "group_lamp"),
+        ({"params": 0.5, "sparsity": 0.2}, "group_lamp"),
+        ({"sparsity": 0.3}, "l2"),
+        ({"threshold": 0.9}, "l2"),
+        ({"threshold": 0.1, "params": 0.5}, "l2"),
+    ],
+)
+def test_importance_by_default_is_comparable_where_costs_are(targets, name):
+    model = chain(20, 12, 2, inputs=7)
+    plan, named = (
+        kn.plan_prune(model, **targets, **importance)
+        for importance in ({}, {"importance": name})
+    )
+    other = "l2" if name == "group_lamp" else "group_lamp"
+    odd = kn.plan_prune(model, **targets, importance=other)
+    assert plan.kept_importance == named.kept_importance != odd.kept_importance
+    for vertex, index in named.keep.items():
+        np.testing.assert_array_equal(plan.keep[vertex], index)
