@@ -46,11 +46,20 @@ from keras_nas.surgery import (
     summary,
     verify,
 )
+from keras_nas.training import (
+    Cut,
+    PrunedFit,
+    PruningSchedule,
+    fit_pruned,
+    recalibrate,
+    reconstruct,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Counts",
+    "Cut",
     "Graph",
     "InfeasibleError",
     "InternalError",
@@ -59,6 +68,8 @@ __all__ = [
     "OutputCheck",
     "Plan",
     "PrunePlan",
+    "PrunedFit",
+    "PruningSchedule",
     "RuleError",
     "SolverError",
     "UnknownLayerError",
@@ -69,11 +80,14 @@ __all__ = [
     "count",
     "disconnect",
     "explain",
+    "fit_pruned",
     "insert",
     "near",
     "plan",
     "plan_prune",
     "prune",
+    "recalibrate",
+    "reconstruct",
     "register_rule",
     "remove",
     "replace",

@@ -28,6 +28,7 @@ ORDER = (
     "milp",
     "importance",
     "surgery",
+    "training",
     "search",
     "plots",
     "__init__",
@@ -47,6 +48,7 @@ OUTSIDE = {
     # The backends in its one file that differentiates.
     "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
+    "training": {"numpy", "keras"},
     "search": {"numpy", "keras"},
     "plots": {"numpy", "keras", "matplotlib", "pydot"},
     "__init__": set(),

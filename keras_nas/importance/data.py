@@ -57,11 +57,18 @@ def copy_to_run(graph: Graph) -> Copy:
             f"Received: the model {graph.body.name!r} while its layers are rewired"
         )
     with names_kept():
-        model = build(graph)
+        model = build(graph.with_optimizer(False))
     new, weights = wrap_with_variables(model)
     by_id = {id(variable): variable for variable in model.variables}
     variables = {id(w): by_id[key] for key, w in weights.items() if key in by_id}
     return Copy(model, new, analyze(new), variables)
+
+
+def find_layer(model: Any, key: str) -> Any:
+    """Returns the layer of a part, by its path through nested models."""
+    for name in key.split("/"):
+        model = model.get_layer(name.partition("^")[0])
+    return model
 
 
 def check_data(x: Any, y: Any, batch_size: Any) -> None:

@@ -48,6 +48,7 @@ class PrunePlan(Plan):
         sparsity: Fraction of the removable neurons that go.
         kept_importance: Fraction of the importance of all removable neurons that
             stays.
+        removable: Number of the removable neurons.
 
     Example:
         >>> import keras, keras_nas as kn
@@ -64,6 +65,7 @@ class PrunePlan(Plan):
     targets: Mapping[str, int] = field(default_factory=dict)
     sparsity: float = 0.0
     kept_importance: float = 1.0
+    removable: int = 0
 
     @cached_property
     def old_counts(self) -> Counts:
@@ -143,6 +145,7 @@ class _Pruning:
             targets={budget.name: budget.most for budget in self.budgets},
             sparsity=float(1 - stays / count) if count else 0.0,
             kept_importance=self._kept_importance(kept),
+            removable=int(count),
         )
 
     def _bound(self) -> BoundSystem:
