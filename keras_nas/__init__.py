@@ -54,11 +54,20 @@ from keras_nas.surgery import (
     summary,
     verify,
 )
+from keras_nas.training import (
+    Cut,
+    PrunedFit,
+    PruningSchedule,
+    fit_pruned,
+    recalibrate,
+    reconstruct,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Counts",
+    "Cut",
     "Graph",
     "InfeasibleError",
     "InternalError",
@@ -71,6 +80,8 @@ __all__ = [
     "Picture",
     "Plan",
     "PrunePlan",
+    "PrunedFit",
+    "PruningSchedule",
     "Recipe",
     "RuleError",
     "SolverError",
@@ -83,6 +94,7 @@ __all__ = [
     "count",
     "disconnect",
     "explain",
+    "fit_pruned",
     "insert",
     "measure_latency",
     "near",
@@ -91,7 +103,9 @@ __all__ = [
     "plot",
     "plot_importance",
     "prune",
+    "recalibrate",
     "recipe",
+    "reconstruct",
     "register_rule",
     "remove",
     "replace",

@@ -50,8 +50,18 @@ class _Builder:
             model.dtype_policy = body.dtype_policy
         keras_private.set_own_trainable(model, body.trainable)
         if body.compile_state is not None:
-            body.compile_state.apply(model)
+            body.compile_state.apply(model, self._weights())
         return model
+
+    def _weights(self) -> dict[int, Weight]:
+        """Returns identity of a variable -> the weight that it was made from."""
+        parts = self._parts.values()
+        weights = {id(weight): weight for part in parts for weight in part.weights}
+        return {
+            id(variable): weights[key]
+            for key, variable in self._variables.items()
+            if key in weights
+        }
 
     def _functional(self, body: Body) -> Any:
         tensors: dict[TensorRef, Any] = {}

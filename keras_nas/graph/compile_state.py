@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import keras
 
 from keras_nas.graph import keras_private
 from keras_nas.graph.copying import Recipe
+from keras_nas.graph.optimizer_state import OptimizerState, read_state, restore_state
+from keras_nas.graph.weight import Weight
 from keras_nas.rules import map_leaves
 
 # Arguments of `compile` that may be dicts from the name of an output.
@@ -21,22 +24,41 @@ _BY_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 class CompileState:
     """What a model was compiled with.
 
-    Optimizer and metrics are kept as settings, so that each model gets its own fresh
-    ones; functions as they are. Losses have no variables and are copied: the config of
+    Optimizer and metrics are kept as settings, so that each model gets its own;
+    functions as they are. Losses have no variables and are copied: the config of
     some Keras losses is not complete (``Huber`` leaves out ``delta``).
 
     Attributes:
         arguments: Keyword arguments of ``compile``, with `Recipe` leaves.
         config: For a class with its own ``compile``: what ``compile_from_config``
             takes, else None.
+        optimizer: What the optimizer remembers apart from its slots; None if it was
+            never built.
+        carries_optimizer: Whether a new model gets that, and the slots.
     """
 
     arguments: Mapping[str, Any]
     config: Mapping[str, Any] | None = None
+    optimizer: OptimizerState | None = None
+    carries_optimizer: bool = False
 
     @classmethod
-    def of_model(cls, model: Any) -> CompileState | None:
-        """Returns the state of a compiled model, None if it is not compiled."""
+    def of_model(
+        cls, model: Any, weights: Mapping[int, Weight] = MappingProxyType({})
+    ) -> CompileState | None:
+        """Returns the state of a compiled model, None if it is not compiled.
+
+        Args:
+            model: The model.
+            weights: Identity of a variable -> the weight that stands for it.
+        """
+        state = cls._of_arguments(model)
+        if state is None:
+            return None
+        return replace(state, optimizer=read_state(model, weights))
+
+    @classmethod
+    def _of_arguments(cls, model: Any) -> CompileState | None:
         arguments = keras_private.compile_arguments(model)
         if arguments is None:
             return None
@@ -71,12 +93,19 @@ class CompileState:
         }
         return replace(self, arguments=arguments)
 
-    def apply(self, model: Any) -> None:
-        """Compiles a model the same way, with fresh optimizer and metrics."""
+    def apply(self, model: Any, weights: Mapping[int, Weight]) -> None:
+        """Compiles a model the same way, with fresh metrics.
+
+        Args:
+            model: The new model.
+            weights: Identity of a variable of it -> the weight it was made from.
+        """
         if self.config is not None:
             model.compile_from_config(dict(self.config))
         else:
             model.compile(**map_leaves(_thaw, dict(self.arguments)))
+        if self.carries_optimizer and self.optimizer is not None:
+            restore_state(model, self.optimizer, weights)
 
 
 class _CannotCopyError(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas.errors import InternalError
+from keras_nas.errors import InternalError, InvalidRequestError
 from keras_nas.graph import keras_private
 from keras_nas.graph.weight import Weight
 from keras_nas.rules import leaves
@@ -262,6 +262,36 @@ class Graph:
     def compile_state(self) -> Any:
         """Settings of ``compile`` of the outermost model, or None."""
         return self.body.compile_state
+
+    def check_optimizer(self) -> None:
+        """Raises `InvalidRequestError` unless there is an optimizer with a state."""
+        state = self.compile_state
+        if state is None:
+            problem = "is not compiled, so it has no optimizer to go on with"
+            remedy = "Compile and train it first"
+        elif state.optimizer is None:
+            problem = "has an optimizer that was not built: it has no state yet"
+            remedy = "Train it first, or build its optimizer"
+        else:
+            return
+        raise InvalidRequestError(
+            f"The model '{self.body.name}' {problem}.\n\n{remedy}, or leave "
+            "carry_optimizer out. Received: carry_optimizer=True"
+        )
+
+    def with_optimizer(self, carries: bool = True) -> Graph:
+        """Returns a graph whose models get the state of the optimizer, or do not.
+
+        Raises:
+            InvalidRequestError: There is none.
+        """
+        state = self.compile_state
+        if carries:
+            self.check_optimizer()
+        if state is None or state.carries_optimizer == carries:
+            return self
+        state = replace(state, carries_optimizer=carries)
+        return self.replace_body("", replace(self.body, compile_state=state))
 
     def bodies(self) -> Iterator[tuple[str, Body]]:
         """Yields each body with the key of the part it is the inside of, "" first."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +45,7 @@ class Gather:
 class _Step(NamedTuple):
     function: Callable[..., np.ndarray]
     shape: tuple[int, ...]
+    origins: Callable[..., np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +62,27 @@ class _Recipe:
     def then(self, step: _Step) -> _Recipe:
         *earlier, last = self.steps
         if isinstance(step.function, Gather) and isinstance(last.function, Gather):
-            step = _Step(step.function.after(last.function), step.shape)
+            both = step.function.after(last.function)
+            step = _Step(both, step.shape, both)
             return _Recipe(self.sources, (*earlier, step))
         return _Recipe(self.sources, (*self.steps, step))
 
+    def origins(self) -> np.ndarray:
+        """Returns where the value at each position is from. See `Weight.origins`."""
+        values, start = [], 1
+        for source in self.sources:
+            values.append(np.arange(start, start + prod(source.shape)))
+            values[-1] = values[-1].reshape(source.shape)
+            start += prod(source.shape)
+        for _, shape, origins in self.steps:
+            if origins is None:
+                return np.zeros(self.steps[-1].shape, np.int64)
+            values = [origins(*values).reshape(shape)]
+        return values[0]
+
     def compute(self, name: str, dtype: np.dtype) -> np.ndarray:
         values = [source.value() for source in self.sources]
-        for function, shape in self.steps:
+        for function, shape, _ in self.steps:
             array = np.asarray(function(*values))
             if array.shape != shape:
                 raise InternalError(
@@ -94,6 +111,8 @@ class Weight:
         trainable: The flag of the variable itself.
         tensor: Returns something the running backend can make a variable from, of
             this shape and dtype.
+        slots: Where an optimizer keeps it -> what the optimizer remembers of the
+            variable: its momentum, for one.
     """
 
     name: str
@@ -102,9 +121,15 @@ class Weight:
     trainable: bool
     tensor: Callable[[], Any] = field(repr=False)
     _recipe: _Recipe | None = field(default=None, repr=False)
+    slots: Mapping[Hashable, Weight] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of_variable(cls, variable: Any, name: str) -> Weight:
+    def of_variable(
+        cls,
+        variable: Any,
+        name: str,
+        slots: Mapping[Hashable, Weight] = MappingProxyType({}),
+    ) -> Weight:
         """Returns a snapshot that later training of the variable does not change."""
         return cls(
             name=name,
@@ -112,6 +137,7 @@ class Weight:
             dtype=variable.dtype,
             trainable=bool(variable.trainable),
             tensor=keras_private.snapshot(variable),
+            slots=slots,
         )
 
     @classmethod
@@ -120,6 +146,7 @@ class Weight:
         parents: Weight | Sequence[Weight],
         shape: tuple[int, ...],
         function: Callable[..., np.ndarray],
+        origins: Callable[..., np.ndarray] | None = None,
     ) -> Weight:
         """Returns a weight computed from others only when a model is built.
 
@@ -129,12 +156,17 @@ class Weight:
             shape: Shape of the result of ``function``.
             function: Called with the value of each parent as a read-only array;
                 returns an array of shape ``shape``. It is cast to the dtype.
+            origins: Moves whole numbers as ``function`` moves values, and gives 0 for
+                what is no value of a parent. A `Gather` does that by itself; None
+                where values are computed.
         """
         if isinstance(parents, Weight):
             parents = (parents,)
         parents, first = tuple(parents), parents[0]
         shape = tuple(int(size) for size in shape)
-        step = _Step(function, shape)
+        if isinstance(function, Gather):
+            origins = function
+        step = _Step(function, shape, origins)
         if len(parents) == 1 and first._recipe is not None:
             recipe = first._recipe.then(step)
         else:
@@ -150,6 +182,29 @@ class Weight:
         """Returns a weight that holds a copy of an array."""
         copied = np.array(array)
         return cls(name, copied.shape, copied.dtype.name, trainable, lambda: copied)
+
+    @property
+    def sources(self) -> tuple[Weight, ...]:
+        """The weights that it is computed from; none for a snapshot."""
+        return () if self._recipe is None else self._recipe.sources
+
+    @property
+    def selection(self) -> Gather | None:
+        """What takes the values from the one source, if nothing else is done."""
+        steps = () if self._recipe is None else self._recipe.steps
+        is_one = len(steps) == 1 and len(self._recipe.sources) == 1
+        function = steps[0].function if is_one else None
+        return function if isinstance(function, Gather) else None
+
+    def origins(self) -> np.ndarray:
+        """Returns for each position which position of `sources` it comes from.
+
+        An int array of shape `shape`: positions of all sources are counted through in
+        row-major order, from 1; 0 stands for a new value.
+        """
+        if self._recipe is None:
+            return np.arange(1, prod(self.shape) + 1).reshape(self.shape)
+        return self._recipe.origins()
 
     def value(self) -> np.ndarray:
         """Returns the value as a read-only array of shape `shape`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from keras_nas.graph import keras_private
 from keras_nas.graph.compile_state import CompileState
 from keras_nas.graph.constants import read_constants
 from keras_nas.graph.copying import Recipe, read_assets
+from keras_nas.graph.optimizer_state import read_slots
 from keras_nas.graph.structure import (
     Body,
     Graph,
@@ -37,7 +39,7 @@ def wrap(model: Any) -> Graph:
 
 def wrap_with_variables(model: Any) -> tuple[Graph, dict[int, Weight]]:
     """Returns the graph, and identity of a variable -> what stands for it there."""
-    wrapper = _Wrapper()
+    wrapper = _Wrapper(read_slots(model))
     body = wrapper.body(model, prefix="")
     return Graph(body=body, parts=wrapper.parts_with_inner()), wrapper.weights
 
@@ -47,15 +49,20 @@ def wrap_layer(layer: Any, key: str) -> dict[str, Part]:
 
     The layer need not be part of a model, and is neither called nor changed.
     """
-    wrapper = _Wrapper()
+    wrapper = _Wrapper({})
     wrapper.part(layer, key)
     return wrapper.parts_with_inner()
 
 
 class _Wrapper:
-    """Collects the parts of one model over all levels of nesting."""
+    """Collects the parts of one model over all levels of nesting.
 
-    def __init__(self):
+    Args:
+        slots: Identity of a variable -> what an optimizer remembers of it.
+    """
+
+    def __init__(self, slots: Mapping[int, Mapping[Any, Weight]]):
+        self._slots = slots
         self.parts: dict[str, Part] = {}
         self._keys: dict[int, str] = {}
         self._layers: dict[str, Any] = {}
@@ -100,7 +107,7 @@ class _Wrapper:
             is_sequential=isinstance(model, keras.Sequential),
             dtype_policy=model.dtype_policy,
             init_kwargs=_init_kwargs(model),
-            compile_state=CompileState.of_model(model),
+            compile_state=CompileState.of_model(model, self.weights),
         )
 
     def parts_with_inner(self) -> dict[str, Part]:
@@ -172,7 +179,7 @@ class _Wrapper:
         for name, variable in keras_private.named_variables(layer):
             names.append(name)
             if id(variable) not in self.weights:
-                self.weights[id(variable)] = Weight.of_variable(variable, name)
+                self.weights[id(variable)] = self._weight(variable, name)
                 self._owners[id(variable)] = VariableRef(key, len(weights))
             weights.append(self.weights[id(variable)])
         return tuple(names), tuple(weights)
@@ -180,9 +187,12 @@ class _Wrapper:
     def _loose(self, variable: Any) -> Weight:
         """Returns the weight of a variable that no layer met so far has."""
         if id(variable) not in self.weights:
-            weight = Weight.of_variable(variable, variable.name)
+            weight = self._weight(variable, variable.name)
             self.weights[id(variable)] = weight
         return self.weights[id(variable)]
+
+    def _weight(self, variable: Any, name: str) -> Weight:
+        return Weight.of_variable(variable, name, self._slots.get(id(variable), {}))
 
     def _freeze(self, leaf: Any, where: dict[int, TensorRef]) -> Any:
         """Returns what stands for a leaf of call arguments in the graph."""

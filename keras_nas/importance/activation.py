@@ -18,7 +18,7 @@ from keras_nas.importance.combining import (
     check_choice,
     normalize,
 )
-from keras_nas.importance.data import Copy, copy_to_run, run_batches
+from keras_nas.importance.data import Copy, copy_to_run, find_layer, run_batches
 from keras_nas.importance.measured import Measured
 from keras_nas.importance.scores import Scores
 from keras_nas.rules import leaves, split_masks
@@ -219,7 +219,7 @@ class Probes:
         """Looks at every call inside the scope."""
         changed = []
         for key, call in self._calls.items():
-            layer = _find_layer(self._model, key)
+            layer = find_layer(self._model, key)
             changed.append(self._watch(layer, self._on_call(call)))
             hidden = self._hidden(call)
             if isinstance(layer, _LOOPS) and not self._in_loops:
@@ -327,13 +327,6 @@ class Probes:
                         place = (key, is_input, number)
                         self._note(self._inside, place, axis, tensor, number)
                 return
-
-
-def _find_layer(model: Any, key: str) -> Any:
-    """Returns the layer of a part, by its path through nested models."""
-    for name in key.split("/"):
-        model = model.get_layer(name.partition("^")[0])
-    return model
 
 
 def _array(tensor: Any) -> np.ndarray | None:

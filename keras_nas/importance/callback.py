@@ -70,6 +70,9 @@ class Contribution(keras.callbacks.Callback, Criterion):
         9
     """
 
+    # It listens to the optimizer of one model; see `keras_nas.fit_pruned`.
+    restarts_at_cuts = True
+
     def __init__(
         self,
         kind: str = "taylor",

@@ -13,13 +13,11 @@ from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import (
     Analysis,
     Graph,
-    Seam,
     analyze,
     build,
     names_kept,
 )
 from keras_nas.graph.wrap import wrap_with_variables
-from keras_nas.rules import leaves
 
 
 class Copy(NamedTuple):
@@ -45,11 +43,7 @@ def copy_to_run(graph: Graph) -> Copy:
         InvalidRequestError: The graph is in the middle of an edit and cannot run.
     """
     vertices = (v for _, body in graph.bodies() for v in body.vertices.values())
-    if any(
-        isinstance(leaf, Seam)
-        for vertex in vertices
-        for leaf in leaves((tuple(vertex.args), dict(vertex.kwargs)))
-    ):
+    if any(vertex.has_seams for vertex in vertices):
         raise InvalidRequestError(
             "Importance cannot be measured in the middle of an edit, where the sizes "
             "do not fit yet.\n\nMeasure it before: "
@@ -57,11 +51,18 @@ def copy_to_run(graph: Graph) -> Copy:
             f"Received: the model {graph.body.name!r} while its layers are rewired"
         )
     with names_kept():
-        model = build(graph)
+        model = build(graph.with_optimizer(False))
     new, weights = wrap_with_variables(model)
     by_id = {id(variable): variable for variable in model.variables}
     variables = {id(w): by_id[key] for key, w in weights.items() if key in by_id}
     return Copy(model, new, analyze(new), variables)
+
+
+def find_layer(model: Any, key: str) -> Any:
+    """Returns the layer of a part, by its path through nested models."""
+    for name in key.split("/"):
+        model = model.get_layer(name.partition("^")[0])
+    return model
 
 
 def check_data(x: Any, y: Any, batch_size: Any) -> None:

@@ -73,6 +73,9 @@ class ActivationStatistics(keras.callbacks.Callback, Criterion):
         array([0, 2])
     """
 
+    # Another model has other activations; `fit_pruned` asks.
+    restarts_at_cuts = True
+
     def __init__(
         self,
         kind: str = "mean",

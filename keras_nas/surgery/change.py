@@ -32,6 +32,7 @@ from keras_nas.surgery.slicing import (
     block_indices,
     fill_for,
     new_shape,
+    no_origin,
     selection,
     slice_array,
     slice_weight,
@@ -145,10 +146,17 @@ class _Change:
             (self._size(axis) / self.analysis.resolve(axis).size) ** power
             for axis, power in axes.rescale
         )
-        function = selection(blocks, factor) or partial(
-            slice_weight, axes=axes, blocks=blocks, fill=fill, factor=factor
+        shape = new_shape(axes, blocks)
+        function = selection(blocks, factor)
+        if function is not None:
+            return Weight.derived(weight, shape, function)
+        sliced = partial(slice_weight, axes=axes, blocks=blocks)
+        return Weight.derived(
+            weight,
+            shape,
+            partial(sliced, fill=fill, factor=factor),
+            origins=partial(sliced, fill=no_origin),
         )
-        return Weight.derived(weight, new_shape(axes, blocks), function)
 
     def _values(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the settings or arguments that change, with their new values."""

@@ -53,15 +53,26 @@ class Graph(Structure):
         structure = wrap(model)
         return cls(structure.body, structure.parts)
 
-    def build(self) -> Any:
-        """Returns a new ``keras.Model`` that shares nothing mutable with any other."""
-        return build(self)
+    def build(self, *, carry_optimizer: bool | None = None) -> Any:
+        """Returns a new ``keras.Model`` that shares nothing mutable with any other.
+
+        Args:
+            carry_optimizer: Whether the model goes on with the state that the
+                optimizer had when the graph was made, as in `keras_nas.resize`. By
+                default if a verb on the way was told so.
+
+        Raises:
+            InvalidRequestError: There is no such state.
+        """
+        if carry_optimizer is None:
+            return build(self)
+        return build(self.with_optimizer(carry_optimizer))
 
     def plan(self, requests: Any, size: Any = None, **keywords: Any) -> Plan:
         """Returns the `Plan` of a resize. See `keras_nas.resize`."""
         axis = keywords.pop("axis", None)
         wanted = as_requests(requests, size, axis)
-        return plan_sizes(self, wanted, Options(**keywords))
+        return plan_sizes(self, wanted, self._options(keywords))
 
     def plan_prune(self, **keywords: Any) -> PrunePlan:
         """Returns the `PrunePlan` of a pruning. See `keras_nas.prune`."""
@@ -71,7 +82,8 @@ class Graph(Structure):
         importance = keywords.pop("importance", "auto")
         if isinstance(importance, str) and importance == "auto":
             importance = targets.default_importance
-        return plan_pruning(self, targets, Options(importance=importance, **keywords))
+        options = self._options({"importance": importance, **keywords})
+        return plan_pruning(self, targets, options)
 
     def prune(self, **keywords: Any) -> Graph:
         """Returns the graph without unimportant neurons. See `keras_nas.prune`."""
@@ -86,7 +98,7 @@ class Graph(Structure):
 
         See `keras_nas.resize_inputs`.
         """
-        return plan_inputs(self, name, sizes, Options(**keywords)).apply_to_graph()
+        return plan_inputs(self, name, sizes, self._options(keywords)).apply_to_graph()
 
     def insert(
         self,
@@ -98,7 +110,7 @@ class Graph(Structure):
         **keywords: Any,
     ) -> Graph:
         """Returns the graph with more layers. See `keras_nas.insert`."""
-        return insert_layers(self, layers, after, to, identity, Options(**keywords))
+        return insert_layers(self, layers, after, to, identity, self._options(keywords))
 
     def remove(
         self,
@@ -109,7 +121,7 @@ class Graph(Structure):
         **keywords: Any,
     ) -> Graph:
         """Returns the graph without some vertices. See `keras_nas.remove`."""
-        return remove_vertices(self, names, align, connect, Options(**keywords))
+        return remove_vertices(self, names, align, connect, self._options(keywords))
 
     def connect(
         self,
@@ -122,7 +134,7 @@ class Graph(Structure):
         **keywords: Any,
     ) -> Graph:
         """Returns the graph with one more edge. See `keras_nas.connect`."""
-        options = Options(**keywords)
+        options = self._options(keywords)
         return connect_vertices(self, source, target, position, merge, align, options)
 
     def disconnect(
@@ -136,14 +148,21 @@ class Graph(Structure):
         **keywords: Any,
     ) -> Graph:
         """Returns the graph without one edge. See `keras_nas.disconnect`."""
-        options = Options(**keywords)
+        options = self._options(keywords)
         return disconnect_vertices(
             self, source, target, occurrence, tidy, align, options
         )
 
     def replace(self, name: str, layer: Any, **keywords: Any) -> Graph:
         """Returns the graph with another layer in a place. See `keras_nas.replace`."""
-        return replace_layer(self, name, layer, Options(**keywords))
+        return replace_layer(self, name, layer, self._options(keywords))
+
+    def _options(self, keywords: Mapping[str, Any]) -> Options:
+        """Reads the shared keywords, and refuses what this graph cannot do."""
+        options = Options(**keywords)
+        if options.carry_optimizer:
+            self.check_optimizer()
+        return options
 
 
 def as_requests(requests: Any, size: Any, axis: str | None) -> Mapping[Any, Any]:

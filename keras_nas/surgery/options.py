@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.importance.data import check_data
 
 SOLVERS = ("auto", "highs", "glpk", "cbc")
 
@@ -36,6 +37,11 @@ class Options:
         seed: For the initializers of new weights.
         initializer: For the new weights that would come from a layer's own
             initializer. Weights that read new neurons start at zero all the same.
+        carry_optimizer: Whether the new model goes on with the state of the optimizer.
+        fold_constants: Whether what dropped neurons contributed on average is added to
+            the layers that read them.
+        data: Inputs on which that average is measured; None to add only what neurons
+            contributed that are certainly constant.
     """
 
     importance: Any = "l2"
@@ -49,6 +55,9 @@ class Options:
     free_outputs: bool = False
     seed: int = 0
     initializer: Any = None
+    carry_optimizer: bool = False
+    fold_constants: bool = False
+    data: Any = None
 
     def __post_init__(self):
         if self.solver not in SOLVERS:
@@ -62,6 +71,23 @@ class Options:
         _check_multiples(self.multiple_of)
         _check_bounds(self.bounds)
         _check_initializer(self.initializer)
+        for name in ("carry_optimizer", "fold_constants"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidRequestError(
+                    f"{name!r} is done or not.\n\nGive True or False. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+        _check_folding(self.fold_constants, self.data)
+
+
+def _check_folding(fold_constants: bool, data: Any) -> None:
+    if data is not None:
+        check_data(data, None, 32)
+        if not fold_constants:
+            raise InvalidRequestError(
+                "There is no use for data without fold_constants=True.\n\nLeave `data` "
+                f"out, or fold. Received: data of type {type(data).__name__}"
+            )
 
 
 def read_names(keyword: str, names: Any) -> tuple[str, ...]:

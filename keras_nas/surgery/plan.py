@@ -15,6 +15,7 @@ from keras_nas.charts import save_figure
 from keras_nas.graph import Analysis, Graph, build
 from keras_nas.milp import Status
 from keras_nas.surgery.change import change_graph
+from keras_nas.surgery.folding import fold, fold_notes
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan_bars import plan_bars
@@ -136,18 +137,34 @@ class Plan:
         return not self.atom_keep
 
     def apply_to_graph(self, graph: Graph | None = None) -> Graph:
-        """Returns the new graph; builds no Keras layer and gathers no weights.
+        """Returns the new graph; gathers no weights, and builds no Keras layer.
+
+        With ``fold_constants`` the old model is built and run on the data.
 
         Args:
             graph: A graph of the same architecture with other weights; by default the
                 one that the plan was made for.
         """
         graph = self.graph if graph is None else graph
-        return change_graph(graph, self.analysis, self.atom_keep, self.options)
+        if self.options.fold_constants:
+            graph = fold(graph, self.analysis, self.atom_keep, self.options.data)
+        new = change_graph(graph, self.analysis, self.atom_keep, self.options)
+        return new.with_optimizer() if self.options.carry_optimizer else new
 
-    def apply(self) -> Any:
-        """Returns the new ``keras.Model``."""
-        return build(self.apply_to_graph())
+    def apply(self, *, carry_optimizer: bool | None = None) -> Any:
+        """Returns the new ``keras.Model``.
+
+        Args:
+            carry_optimizer: Whether it goes on with the state of the optimizer; by
+                default what the plan was made with.
+
+        Raises:
+            InvalidRequestError: There is no such state.
+        """
+        graph = self.apply_to_graph()
+        if carry_optimizer is not None:
+            graph = graph.with_optimizer(carry_optimizer)
+        return build(graph)
 
     def plot(self, path: str | Path | None = None) -> Any:
         """Draws kept, dropped and new neurons of the layers that change.
@@ -220,6 +237,11 @@ class Plan:
         ]
 
     def _notes(self) -> Iterator[str]:
+        if self.options.fold_constants:
+            has_data = self.options.data is not None
+            yield from fold_notes(
+                self.graph, self.analysis, self.atom_keep, has_data
+            )
         for path, relation in self.analysis.relations.items():
             for axis, sentence in relation.mixes:
                 if self.is_changed(axis):

@@ -30,6 +30,7 @@ class PrunePlan(Plan):
             stays.
         latency_table: What latencies are predicted from, if any.
         removable_atoms: Atoms whose neurons could go.
+        removable: Number of these neurons.
 
     Example:
         >>> import keras, keras_nas as kn
@@ -48,6 +49,7 @@ class PrunePlan(Plan):
     kept_importance: float = 1.0
     latency_table: LatencyTable | None = None
     removable_atoms: frozenset[Atom] = frozenset()
+    removable: int = 0
 
     @cached_property
     def old_counts(self) -> Counts:

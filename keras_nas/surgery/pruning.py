@@ -125,6 +125,7 @@ class _Pruning:
             ),
             sparsity=float(1 - stays / count) if count else 0.0,
             kept_importance=self._kept_importance(kept),
+            removable=int(count),
         )
 
     def _bound(self) -> BoundSystem:

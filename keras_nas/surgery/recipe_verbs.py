@@ -39,13 +39,14 @@ def recipe(plan: Plan) -> Recipe:
     return recipe_of(plan)
 
 
-def replay(model: Any, recipe: Any) -> Any:
+def replay(model: Any, recipe: Any, *, carry_optimizer: bool = False) -> Any:
     """Returns a new model with the cut of a recipe; the given one is not changed.
 
     Args:
         model: A built functional or sequential `keras.Model` of the architecture that
             the recipe is for. Names may differ, weights, too.
         recipe: A `Recipe`, or the JSON of one.
+        carry_optimizer: As in `resize`.
 
     Raises:
         InvalidRequestError: The recipe is damaged, or for another architecture; says
@@ -65,4 +66,4 @@ def replay(model: Any, recipe: Any) -> Any:
         6
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.from_json(recipe)
-    return recipe.plan(model).apply()
+    return recipe.plan(model).apply(carry_optimizer=carry_optimizer)

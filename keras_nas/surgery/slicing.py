@@ -78,6 +78,11 @@ def slice_weight(
     return result if factor == 1.0 else (result * factor).astype(array.dtype)
 
 
+def no_origin(part: Part, whole: Shape, number: int) -> int:
+    """Fills with what says that a value comes from nowhere; see `Weight.derived`."""
+    return 0
+
+
 def slice_array(value: Any, indices: Sequence[np.ndarray | None]) -> np.ndarray:
     """Slices an array argument; a new position repeats the nearest old value."""
     array = np.asarray(value)

@@ -8,7 +8,6 @@ from keras_nas.surgery import explanation, report
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
-from keras_nas.surgery.planning import plan_inputs
 
 
 def resize(
@@ -28,6 +27,9 @@ def resize(
     free_outputs: bool = False,
     seed: int = 0,
     initializer: Any = None,
+    carry_optimizer: bool = False,
+    fold_constants: bool = False,
+    data: Any = None,
 ) -> Any:
     """Returns a new model in which layers have other numbers of neurons.
 
@@ -65,6 +67,22 @@ def resize(
             whose very layer is named may.
         seed: Seed of new weights.
         initializer: Keras initializer for new neurons, in place of the layer's own.
+        carry_optimizer: Whether training goes on as if nothing had happened: momentum,
+            moments and averages are kept for the same neurons as the weights, and
+            iterations, learning rate and loss scale as they are. For new neurons the
+            optimizer starts as it always does (mostly at zero), since no step has
+            seen them. By default the optimizer is a fresh one of the same settings:
+            its state takes memory, and a network that changed much is a new problem.
+        fold_constants: Whether what dropped neurons contributed on average is added to
+            the layers that read them: to the bias, or without one to the moving mean of
+            the BatchNormalization behind it. So a neuron that never changes can go
+            without any loss. ``plan.notes`` names the layers, and those where it is
+            impossible. After a deep cut, layers see other things than before, and the
+            old average may do harm: compare.
+        data: Inputs on which this average is measured, as ``model.predict`` takes them.
+            Without any, only dropped neurons count that are certainly constant: those
+            whose weights are all zero, and what follows from them through activations,
+            pooling, sums and the like.
 
     Returns:
         A new `keras.Model` of the same kind, names and nesting, compiled like the old.
@@ -75,6 +93,7 @@ def resize(
         UnsupportedModelError: Not a built functional or sequential model.
         SolverError: The solver is missing or reached its time limit.
         KerasNasError: Any other wrong request; also a ValueError.
+            ``carry_optimizer=True`` for a model whose optimizer was never built, say.
 
     Example:
         >>> import keras, keras_nas as kn
@@ -110,6 +129,9 @@ def resize_inputs(
     free_outputs: bool = False,
     seed: int = 0,
     initializer: Any = None,
+    carry_optimizer: bool = False,
+    fold_constants: bool = False,
+    data: Any = None,
 ) -> Any:
     """Returns a new model in which the inputs of one layer have other sizes.
 
@@ -129,6 +151,9 @@ def resize_inputs(
         free_outputs: See `resize`.
         seed: See `resize`.
         initializer: See `resize`.
+        carry_optimizer: See `resize`.
+        fold_constants: See `resize`.
+        data: See `resize`.
 
     Returns:
         A new `keras.Model`.
@@ -149,8 +174,7 @@ def resize_inputs(
     Source: ``Δnin!`` of NaiveNASlib.jl.
     """
     keywords = _keywords(locals())
-    graph = Graph.from_model(model)
-    return plan_inputs(graph, layer, sizes, Options(**keywords)).apply()
+    return Graph.from_model(model).resize_inputs(layer, sizes, **keywords).build()
 
 
 def plan(

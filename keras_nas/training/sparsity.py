@@ -90,6 +90,9 @@ class GroupSparsity(keras.callbacks.Callback):
         2
     """
 
+    # What is pushed are neurons of one model; `fit_pruned` asks.
+    restarts_at_cuts = True
+
     def __init__(
         self,
         method: str = "growing",

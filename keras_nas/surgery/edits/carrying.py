@@ -63,9 +63,8 @@ def _carried(
     indices = (*taps, *(_first_positions(*pair) for pair in widths))
     if all(index is None for index in indices) and source.dtype == weight.dtype:
         return replace(source, name=weight.name, trainable=weight.trainable)
-    return Weight.derived(
-        (weight, source), weight.shape, partial(_put, indices=indices, taps=len(taps))
-    )
+    put = partial(_put, indices=indices, taps=len(taps))
+    return Weight.derived((weight, source), weight.shape, put, origins=put)
 
 
 def _put(

@@ -38,7 +38,11 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
         InfeasibleError: No sizes fit, or an input would reach no output.
         InvalidRequestError: The vertices cannot be put together like this.
     """
-
+    if options.fold_constants:
+        raise InvalidRequestError(
+            "An edit of layers and edges folds no constants.\n\nUse "
+            "fold_constants with `resize` or `prune`. Received: fold_constants=True"
+        )
     rewired = drop_unused(draft.graph())
     graph = spread(rewired, draft)
     unequal = _unequal_axes(flatten(graph))
@@ -58,7 +62,7 @@ def finish(draft: Draft, options: Options, attempts: Sequence[Attempt]) -> Graph
     graph = _follow_output_names(draft.old, graph)
     check_graph(graph, draft.old)
     _check_real_grids(graph)
-    return graph
+    return graph.with_optimizer() if options.carry_optimizer else graph
 
 
 def _check_real_grids(graph: Graph) -> None:
