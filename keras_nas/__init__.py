@@ -15,13 +15,23 @@ from keras_nas.errors import (
     InfeasibleError,
     InternalError,
     InvalidRequestError,
+    JournalError,
     KerasNasError,
     RuleError,
+    SearchError,
     SolverError,
     UnknownLayerError,
     UnsupportedModelError,
 )
 from keras_nas.rules import register_rule
+from keras_nas.search import (
+    Budget,
+    EvolverCallback,
+    KerasEvolver,
+    Objective,
+    Search,
+    SearchResult,
+)
 from keras_nas.surgery import (
     Counts,
     Graph,
@@ -50,16 +60,24 @@ from keras_nas.surgery import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Budget",
     "Counts",
+    "EvolverCallback",
     "Graph",
     "InfeasibleError",
     "InternalError",
     "InvalidRequestError",
+    "JournalError",
+    "KerasEvolver",
     "KerasNasError",
+    "Objective",
     "OutputCheck",
     "Plan",
     "PrunePlan",
     "RuleError",
+    "Search",
+    "SearchError",
+    "SearchResult",
     "SolverError",
     "UnknownLayerError",
     "UnsupportedModelError",

@@ -47,7 +47,8 @@ OUTSIDE = {
     # The backends in its one file that differentiates.
     "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
-    "search": {"numpy", "keras"},
+    # rich comes with Keras; the others are there if asked for.
+    "search": {"numpy", "keras", "rich", "matplotlib", "ray"},
     "plots": {"numpy", "keras", "matplotlib", "pydot"},
     "__init__": set(),
     "demo": {"numpy", "keras", "sklearn"},
