@@ -16,8 +16,10 @@ from keras_nas.errors import (
     InfeasibleError,
     InternalError,
     InvalidRequestError,
+    JournalError,
     KerasNasError,
     RuleError,
+    SearchError,
     SolverError,
     UnknownLayerError,
     UnsupportedModelError,
@@ -25,6 +27,14 @@ from keras_nas.errors import (
 from keras_nas.latency import LatencyPoint, LatencyTable, VertexLatency
 from keras_nas.plots import Picture, plot, plot_importance
 from keras_nas.rules import register_rule
+from keras_nas.search import (
+    Budget,
+    EvolverCallback,
+    KerasEvolver,
+    Objective,
+    Search,
+    SearchResult,
+)
 from keras_nas.surgery import (
     Counts,
     Graph,
@@ -66,16 +76,21 @@ from keras_nas.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Budget",
     "Counts",
     "Cut",
+    "EvolverCallback",
     "Graph",
     "InfeasibleError",
     "InternalError",
     "InvalidRequestError",
+    "JournalError",
+    "KerasEvolver",
     "KerasNasError",
     "LatencyCheck",
     "LatencyPoint",
     "LatencyTable",
+    "Objective",
     "OutputCheck",
     "Picture",
     "Plan",
@@ -84,6 +99,9 @@ __all__ = [
     "PruningSchedule",
     "Recipe",
     "RuleError",
+    "Search",
+    "SearchError",
+    "SearchResult",
     "SolverError",
     "UnknownLayerError",
     "UnsupportedModelError",

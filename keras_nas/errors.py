@@ -48,5 +48,13 @@ class SolverError(KerasNasError, RuntimeError):
     """The solver is missing, failed, or stopped at its time limit."""
 
 
+class SearchError(KerasNasError, RuntimeError):
+    """A search that cannot go on: a full disk, a second process, nothing that works."""
+
+
+class JournalError(KerasNasError, ValueError):
+    """A directory without a usable run: damaged, missing, or of other settings."""
+
+
 class InternalError(KerasNasError, AssertionError):
     """A broken promise of this package. Please report it: it is not your mistake."""

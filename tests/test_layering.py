@@ -56,7 +56,8 @@ OUTSIDE = {
     "latency": {"numpy", "keras", "tensorflow", "jax", "torch"},
     "surgery": {"numpy", "keras"},
     "training": {"numpy", "keras"},
-    "search": {"numpy", "keras"},
+    # rich comes with Keras; the others are there if asked for.
+    "search": {"numpy", "keras", "rich", "matplotlib", "ray"},
     "plots": {"numpy", "keras"},
     "__init__": set(),
     "demo": {"numpy", "keras", "sklearn"},

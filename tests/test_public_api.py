@@ -17,10 +17,15 @@ PACKAGE = Path(kn.__file__).resolve().parent
 
 # What tests and users rely on from the first release on.
 PROMISED = {
+    "Budget",
+    "EvolverCallback",
     "Graph",
     "InfeasibleError",
+    "KerasEvolver",
     "KerasNasError",
     "Plan",
+    "Search",
+    "SearchResult",
     "SolverError",
     "UnknownLayerError",
     "UnsupportedModelError",

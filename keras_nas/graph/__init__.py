@@ -6,7 +6,7 @@ from keras_nas.graph.check import check_graph, grid_problem, shape_problem
 from keras_nas.graph.copying import create
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
 from keras_nas.graph.inference import infer_outputs, spec_of
-from keras_nas.graph.keras_private import names_kept
+from keras_nas.graph.keras_private import names_anew, names_kept
 from keras_nas.graph.rewiring import (
     drop_unused,
     find_path,
@@ -55,6 +55,7 @@ __all__ = [
     "grid_problem",
     "infer_outputs",
     "map_arguments",
+    "names_anew",
     "names_kept",
     "refs",
     "rename_vertices",

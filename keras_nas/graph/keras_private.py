@@ -298,6 +298,21 @@ def names_kept() -> Iterator[None]:
         global_state.set_global_attribute(key, counts)
 
 
+@contextlib.contextmanager
+def names_anew() -> Iterator[None]:
+    """Lets Keras count from the start, and count on after it as if nothing had been.
+
+    What is made within this scope has the same names in every process.
+    """
+    key = "object_name_uids"
+    counts = global_state.get_global_attribute(key)
+    global_state.set_global_attribute(key, None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, counts)
+
+
 # --- compile and serialization -------------------------------------------------------
 
 

@@ -121,6 +121,7 @@ def connect(
     position: int | None = None,
     *,
     merge: str = "add",
+    via: Any = None,
     align: Any = ("grow", "shrink", "both"),
     **keywords: Any,
 ) -> Any:
@@ -138,6 +139,8 @@ def connect(
         position: Place among the inputs of the target, from 0. By default the last.
         merge: What is put in front of a target that takes one input: ``"add"`` or
             ``"concatenate"``.
+        via: A layer, or a list of layers, that the new edge leads through, such as a
+            projection, or a pooling where the grids differ.
         align: How widths that an addition ties are made equal; see `remove`.
         **keywords: The shared keywords of `resize`.
 
@@ -163,7 +166,9 @@ def connect(
     Source: ``create_edge!`` of NaiveNASlib.jl.
     """
     graph = _edit(model)
-    new = graph.connect(source, target, position, merge=merge, align=align, **keywords)
+    new = graph.connect(
+        source, target, position, merge=merge, via=via, align=align, **keywords
+    )
     return new.build()
 
 

@@ -10,6 +10,7 @@ from keras_nas.graph import build, wrap
 from keras_nas.surgery.edits import (
     connect_vertices,
     disconnect_vertices,
+    graft_segment,
     insert_layers,
     remove_vertices,
     replace_layer,
@@ -130,12 +131,15 @@ class Graph(Structure):
         position: int | None = None,
         *,
         merge: str = "add",
+        via: Any = None,
         align: Any = ("grow", "shrink", "both"),
         **keywords: Any,
     ) -> Graph:
         """Returns the graph with one more edge. See `keras_nas.connect`."""
         options = self._options(keywords)
-        return connect_vertices(self, source, target, position, merge, align, options)
+        return connect_vertices(
+            self, source, target, position, merge, via, align, options
+        )
 
     def disconnect(
         self,
@@ -152,6 +156,52 @@ class Graph(Structure):
         return disconnect_vertices(
             self, source, target, occurrence, tidy, align, options
         )
+
+    def graft(
+        self,
+        other: Graph,
+        segment: tuple[str, str],
+        place: tuple[str, str],
+        *,
+        align: Any = ("grow", "shrink", "both"),
+        **keywords: Any,
+    ) -> Graph:
+        """Returns the graph with a segment of another one, weights included.
+
+        A segment is all that computes the output of its last vertex from that of the
+        vertex in front of it: nothing else leads into it or out of it. Where widths
+        differ at its two ends, they are made equal as by `keras_nas.remove`; on another
+        grid its layers run if they take it. Names that are taken get a number.
+
+        Args:
+            other: The graph that the segment comes from. Not changed.
+            segment: Vertex in front of the segment there, and its last one.
+            place: Vertex in front of the segment here that goes, and its last one. The
+                same name twice: nothing goes, the new one comes behind that vertex.
+            align: How widths are made equal; see `keras_nas.remove`.
+            **keywords: The shared keywords of `keras_nas.resize`.
+
+        Raises:
+            InvalidRequestError: Something else leads into a segment or out of it, or
+                it does not fit into the place.
+            InfeasibleError: No sizes fit.
+            UnknownLayerError: No vertex, or more than one, has a name.
+
+        Example:
+            >>> import keras, keras_nas as kn
+            >>> def chain(*units):
+            ...     layers = [keras.layers.Dense(n, name=f"d{i}")
+            ...               for i, n in enumerate(units)]
+            ...     return kn.Graph.from_model(
+            ...         keras.Sequential([keras.Input((3,), name="x"), *layers]))
+            >>> child = chain(4, 5, 2).graft(chain(8, 9, 2), ("d0", "d1"), ("d0", "d1"))
+            >>> [(layer.name, layer.units) for layer in child.build().layers]
+            [('d0', 8), ('d1_1', 9), ('d2', 2)]
+
+        Source: the ``CrossoverSwap`` of NaiveGAflux.jl.
+        """
+        options = self._options(keywords)
+        return graft_segment(self, other, segment, place, align, options)
 
     def replace(self, name: str, layer: Any, **keywords: Any) -> Graph:
         """Returns the graph with another layer in a place. See `keras_nas.replace`."""

@@ -19,7 +19,7 @@ from keras_nas.graph import (
 from keras_nas.surgery.edits.draft import Draft, Origins, Site, same_owner
 from keras_nas.surgery.edits.finishing import analyze_reach, finish
 from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
-from keras_nas.surgery.edits.new_parts import put_parts
+from keras_nas.surgery.edits.new_parts import put_layer, put_parts, read_layers
 from keras_nas.surgery.edits.positions import Merge
 from keras_nas.surgery.edits.removal import origins_first, read_align
 from keras_nas.surgery.options import Options
@@ -33,6 +33,7 @@ def connect_vertices(
     target: str,
     position: int | None,
     merge: str,
+    via: Any,
     align: Any,
     options: Options,
 ) -> Graph:
@@ -43,6 +44,8 @@ def connect_vertices(
     _check_merge(merge)
     _refuse_circle(draft, start, end)
     owner, ref = end.owner, TensorRef(start.name)
+    for layer in () if via is None else read_layers(via):
+        ref = put_layer(draft, owner, layer, ref, after=ref.vertex)
     vertex = draft.vertex(end)
     inputs = listed_inputs(vertex)
     if inputs is None:
@@ -182,7 +185,7 @@ def _insert_merge(
     channel = _channel(draft, owner, old) % len(spec.shape)
     settings = {"axis": channel} if merge == "concatenate" else {}
     name = draft.free_name(owner, f"{end.name}_{merge}")
-    part = put_parts(draft, owner, MERGES[merge](**settings), name)
+    part = put_parts(draft, owner, MERGES[merge](name=name, **settings), name)
     other: TensorRef | Seam = ref
     found = draft.spec(owner, ref)
     if len(found.shape) != len(spec.shape):

@@ -1,0 +1,279 @@
+"""Evolution with inherited weights against searches that train from scratch.
+
+python -m benchmarks.evolution                        10 seeds, hours on two cores
+python -m benchmarks.evolution --seeds 2 --population 6 --generations 4 --steps 30
+python -m benchmarks.evolution --methods evolver random --out mine.md
+
+All methods spend the same number of training batches on scikit-learn's digits. Rows of
+finished runs are appended to a file beside the result, so that a long benchmark can be
+stopped and started again. Keras Tuner is compared where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_nas as kn
+from benchmarks.measuring import RESULTS, header, markdown_table
+from keras_nas.search import GeneticAlgorithm, Job, RandomSearch, TrainingEvaluator
+from keras_nas.search.data import Split
+from keras_nas.search.data_checks import prepare
+from keras_nas.search.spaces import image_space
+from keras_nas.search.spaces.choosing import Scope
+
+COMMAND = "python -m benchmarks.evolution"
+METHODS = ("evolver", "scratch", "random", "tuner-random", "tuner-bayes")
+NAMES = {
+    "evolver": "KerasEvolver",
+    "scratch": "the same without inheritance",
+    "random": "random search",
+    "tuner-random": "Keras Tuner, random",
+    "tuner-bayes": "Keras Tuner, Bayesian",
+}
+BATCH_SIZE = 32
+SHARES = (0.25, 0.5, 1.0)
+# Two-sided 95 % quantiles of Student's t, by the number of seeds.
+T = {2: 12.7, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+
+
+def digits(seed: int) -> tuple[Split, np.ndarray, np.ndarray]:
+    """Data to search with, and 360 images that only the winner sees."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(images))
+    x = (images[order].reshape(-1, 8, 8, 1) / 16.0).astype("float32")
+    y = labels[order].astype("int32")
+    data = prepare(x[360:], y[360:], validation_split=0.2, seed=seed)
+    return data, x[:360], y[:360]
+
+
+def run(method: str, seed: int, options: Any) -> dict[str, Any]:
+    """Runs one method with one seed; returns a row of numbers."""
+    data, x_test, y_test = digits(seed)
+    directory = Path(tempfile.mkdtemp())
+    start = time.perf_counter()
+    try:
+        if method.startswith("tuner"):
+            model, curve = run_tuner(method, seed, data, directory, options)
+        else:
+            model, curve = run_search(method, seed, data, directory, options)
+        outputs = model.predict(x_test, verbose=0)
+        return {
+            "method": method,
+            "seed": seed,
+            "test": float(np.mean(np.argmax(outputs, 1) == y_test)),
+            "params": model.count_params(),
+            "candidates": len(curve),
+            "curve": curve,
+            "seconds": round(time.perf_counter() - start),
+        }
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def run_search(
+    method: str, seed: int, data: Split, directory: Path, options: Any
+) -> tuple[Any, list[float]]:
+    """KerasEvolver, with or without inheritance, or random search."""
+    total = options.population * options.generations * options.steps
+    steps = options.steps if method == "evolver" else options.scratch_steps
+    settings = {"directory": directory, "seed": seed, "workers": options.workers}
+    if method == "random":
+        evaluator = TrainingEvaluator(
+            data, steps=steps, batch_size=BATCH_SIZE, seed=seed, inherits=False
+        )
+        result = kn.Search(
+            image_space(data.x.shape[1:], data.num_classes),
+            RandomSearch(4),
+            evaluator,
+            budget=kn.Budget(trials=total // steps),
+            **settings,
+        ).run()
+    else:
+        trials = total // steps
+        size = min(options.population, max(4, trials // 5))
+        if method == "evolver":
+            size = options.population
+        strategy = GeneticAlgorithm(
+            size,
+            elites=min(2, size // 4),
+            duplicates="evaluate" if method == "evolver" else "redraw",
+        )
+        evolver = kn.KerasEvolver(
+            strategy=strategy,
+            generations=-(-trials // size),
+            mutate_training=None,
+            inherit=method == "evolver",
+            verbose=0,
+            **settings,
+        )
+        result = evolver.fit(
+            data.x,
+            data.y,
+            validation_data=(data.x_val, data.y_val),
+            batch_size=BATCH_SIZE,
+            steps_per_generation=steps,
+        )
+    scores = [t.metrics.get("val_accuracy") or 0.0 for t in result.trials if t.source is None]
+    return result.best_model(), scores[: total // steps]
+
+
+def run_tuner(
+    method: str, seed: int, data: Split, directory: Path, options: Any
+) -> tuple[Any, list[float]]:
+    """Keras Tuner on the same space, with the same training."""
+    import keras_tuner
+
+    total = options.population * options.generations * options.steps
+    steps = options.scratch_steps
+    space = image_space(data.x.shape[1:], data.num_classes)
+    evaluator = TrainingEvaluator(
+        data, steps=steps, batch_size=BATCH_SIZE, seed=seed, inherits=False
+    )
+    scores: list[float] = []
+
+    def build(hp: Any) -> Any:
+        def decide(key: str, choices: Any) -> Any:
+            # The choices of one decision may depend on others; Keras Tuner wants one
+            # range for one name.
+            return choices[hp.Int(f"{key}/{len(choices)}", 0, len(choices) - 1)]
+
+        made: dict[str, Any] = {}
+
+        def note(key: str, choices: Any) -> Any:
+            made[key] = decide(key, choices)
+            return made[key]
+
+        space.block.decide(Scope(note), space.input_shape[:-1], lambda grid: not grid)
+        return space.build(made)
+
+    base = {
+        "tuner-random": keras_tuner.RandomSearch,
+        "tuner-bayes": keras_tuner.BayesianOptimization,
+    }[method]
+
+    class Tuner(base):
+        def run_trial(self, trial: Any, *args: Any, **keywords: Any) -> dict[str, float]:
+            keras.utils.set_random_seed(seed * 1000 + len(scores))
+            model = self.hypermodel.build(trial.hyperparameters)
+            job = Job(trial=len(scores), round=0, seed=seed)
+            numbers = evaluator.train_and_score(model, job)
+            if numbers["val_accuracy"] > max(scores, default=-1.0):
+                model.save(directory / "best.keras")
+            scores.append(numbers["val_accuracy"])
+            return {"val_accuracy": numbers["val_accuracy"]}
+
+    tuner = Tuner(
+        build,
+        objective=keras_tuner.Objective("val_accuracy", "max"),
+        max_trials=total // steps,
+        seed=seed + 1,  # Keras Tuner takes 0 for no seed.
+        directory=directory / "tuner",
+        overwrite=True,
+    )
+    tuner.search(verbose=0)
+    return keras.saving.load_model(directory / "best.keras"), scores
+
+
+def interval(values: list[float]) -> str:
+    """Mean and 95 % confidence interval of percentages."""
+    mean = 100 * float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:.1f}"
+    half = T.get(len(values), 1.96) * 100 * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{mean:.1f} ± {half:.1f}"
+
+
+def report(rows: list[dict], options: Any) -> str:
+    """Returns the result as Markdown."""
+    total = options.population * options.generations * options.steps
+    lines = []
+    for method in options.methods:
+        own = [row for row in rows if row["method"] == method]
+        if not own:
+            lines.append([NAMES[method], *["not run"] * (len(SHARES) + 5)])
+            continue
+        curves = [np.maximum.accumulate(row["curve"]) for row in own]
+        reached = [
+            interval([curve[max(1, round(share * len(curve))) - 1] for curve in curves])
+            for share in SHARES
+        ]
+        lines.append(
+            [
+                NAMES[method],
+                len(own),
+                own[0]["candidates"],
+                *reached,
+                interval([row["test"] for row in own]),
+                f"{np.median([row['params'] for row in own]):,.0f}",
+                f"{np.mean([row['seconds'] for row in own]):.0f}",
+            ]
+        )
+    columns = ["method", "seeds", "trainings"]
+    columns += [f"val. at {share:.0%}" for share in SHARES]
+    columns += ["test", "parameters", "seconds"]
+    text = (
+        f"Digits of scikit-learn (8 x 8), 360 images to test, the others split 80 : 20 "
+        f"into training and validation. Every method trains {total:,} batches of "
+        f"{BATCH_SIZE} in all, with Adam at 0.003, and statistics of BatchNormalization "
+        f"measured anew before scoring. KerasEvolver: {options.population} candidates, "
+        f"{options.generations} generations of {options.steps} batches each; the others "
+        f"train every candidate from scratch for {options.scratch_steps} batches. All "
+        f"draw from `image_space`. *Val.*: the best validation accuracy so far, after "
+        f"that part of the batches, in percent; *test*: of the winner. Mean and 95 % "
+        f"confidence interval over seeds (of data, networks, and search); medians of "
+        f"the number of parameters. Seconds say little: the machine was in use by "
+        f"others."
+    )
+    return f"{header('Evolution', COMMAND, text)}\n{markdown_table(columns, lines)}"
+
+
+def main() -> None:
+    """Runs what is missing, and writes the result."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--population", type=int, default=16)
+    parser.add_argument("--generations", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--scratch-steps", type=int, default=320)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "evolution.md")
+    options = parser.parse_args()
+    setup = {
+        name: getattr(options, name)
+        for name in ("population", "generations", "steps", "scratch_steps")
+    }
+    path = options.out.with_suffix(".jsonl")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    rows = [row for row in map(json.loads, lines) if row.pop("setup") == setup]
+    done = {(row["method"], row["seed"]) for row in rows}
+    for seed in range(options.seeds):
+        for method in options.methods:
+            if (method, seed) in done:
+                continue
+            try:
+                row = run(method, seed, options)
+            except ImportError as error:
+                print(f"{NAMES[method]}: {error}")
+                continue
+            rows.append(row)
+            with path.open("a") as file:
+                file.write(json.dumps({**row, "setup": setup}) + "\n")
+            print(method, seed, row["test"], row["seconds"], "s", flush=True)
+            options.out.write_text(report(rows, options))
+    options.out.write_text(report(rows, options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Training and validation data: checked, split, and within reach of every worker."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_nas.errors import InvalidRequestError
+from keras_nas.search.seeding import Purpose, generator
+
+_PARTS = ("x", "y", "x_val", "y_val")
+
+
+@dataclass(frozen=True)
+class Split:
+    """What candidates are trained with, and what they are compared on.
+
+    Attributes:
+        x: Shape `(n, ...)`.
+        y: Labels `(n,)` or one-hot `(n, classes)`, or any targets.
+        x_val: Shape `(m, ...)`.
+        y_val: Like `y`.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_val: np.ndarray
+    y_val: np.ndarray
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, for labels and one-hot labels."""
+        if self.y.ndim == 2 and self.y.shape[1] > 1:
+            return self.y.shape[1]
+        return int(max(self.y.max(), self.y_val.max())) + 1
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether labels are integers."""
+        return self.y.ndim == 1 or self.y.shape[1] == 1
+
+    def fingerprint(self) -> dict:
+        """Returns what tells these data from others, for the journal."""
+        parts = {name: getattr(self, name) for name in _PARTS}
+        return {
+            name: [*part.shape, str(part.dtype), zlib.crc32(part.tobytes())]
+            for name, part in parts.items()
+        }
+
+    def save(self, directory: Path) -> None:
+        """Writes the arrays, one file each, for workers to map into memory."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in _PARTS:
+            np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> Split:
+        """Reads arrays without loading what is not needed."""
+        return cls(
+            *(
+                np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in _PARTS
+            )
+        )
+
+
+def batches(
+    count: int, steps: int, batch_size: int, seed: int, round_number: int, own_size: int
+) -> Iterator[np.ndarray]:
+    """Yields the positions of every batch of one round.
+
+    All candidates of a round see the same samples in the same order, however large
+    their own batches are.
+
+    Args:
+        count: Samples that there are.
+        steps: Batches of the common size in one round.
+        batch_size: The common size.
+        seed: Seed of the run.
+        round_number: Its number.
+        own_size: Batch size of this candidate.
+
+    Yields:
+        Int arrays of shape `(own_size,)`; as many samples as `steps` common batches
+        have, up to one incomplete batch of its own.
+    """
+    rng = generator(seed, Purpose.BATCHES, round_number)
+    total = steps * batch_size
+    passes = -(-total // count)
+    order = np.concatenate([rng.permutation(count) for _ in range(passes)])[:total]
+    own_size = min(own_size, total)
+    for start in range(0, total - own_size + 1, own_size):
+        yield order[start : start + own_size]
+
+
+def as_arrays(x: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Brings arrays, a `tf.data.Dataset` or a `PyDataset` to two arrays.
+
+    Datasets are read once, to their end, into memory: every candidate must see the
+    same samples, and a generation may go through them several times.
+
+    Raises:
+        InvalidRequestError: No labels, an endless dataset, or no batches of pairs.
+    """
+    if y is None and isinstance(x, (tuple, list)) and len(x) == 2:
+        x, y = x
+    if y is None:
+        return _read_dataset(x)
+    return np.asarray(x), np.asarray(y)
+
+
+def _read_dataset(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "num_batches"):
+        stream = (dataset[index] for index in range(_num_batches(dataset)))
+    elif hasattr(dataset, "element_spec"):
+        if int(dataset.cardinality()) == -1:
+            _refuse_endless(dataset)
+        stream = iter(dataset)
+    else:
+        raise InvalidRequestError(
+            f"There are no labels, and a {type(dataset).__name__} is no dataset of "
+            f"pairs.\n\nGive x and y, a tf.data.Dataset, or a keras PyDataset. "
+            f"Received: x={type(dataset).__name__}, y=None"
+        )
+    pairs = []
+    for batch in stream:
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise InvalidRequestError(
+                "A batch of the dataset is no pair.\n\nLet it give (images, labels). "
+                f"Received: a {type(batch).__name__}"
+            )
+        pairs.append((_plain(batch[0]), _plain(batch[1])))
+    if not pairs:
+        raise InvalidRequestError(
+            "The dataset is empty.\n\nGive one with batches. "
+            f"Received: {type(dataset).__name__}"
+        )
+    xs, ys = zip(*pairs, strict=True)
+    if xs[0].ndim == ys[0].ndim + 3 and ys[0].ndim == 0:
+        return np.stack(xs), np.stack(ys)  # Not batched.
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def _num_batches(dataset: Any) -> int:
+    count = dataset.num_batches
+    if count is None:
+        _refuse_endless(dataset)
+    return int(count)
+
+
+def _refuse_endless(dataset: Any) -> None:
+    raise InvalidRequestError(
+        "The dataset has no end, but it is read into memory.\n\nCut it: "
+        f"dataset.take(number of batches). Received: {type(dataset).__name__}"
+    )
+
+
+def _plain(tensor: Any) -> np.ndarray:
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+
+def split_data(
+    x: np.ndarray, y: np.ndarray, fraction: Any, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the positions of training and validation samples, class by class.
+
+    Every class has the same part of its samples in the validation data, and at least
+    one in each of both.
+
+    Raises:
+        InvalidRequestError: No fraction, or a class with a single sample.
+    """
+    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+    if not is_number or not 0 < fraction < 1:
+        raise InvalidRequestError(
+            f"{fraction!r} is no part of the samples to validate with.\n\nGive a "
+            f"number between 0 and 1, or validation_data. Received: "
+            f"validation_split={fraction!r}"
+        )
+    rng = generator(seed, Purpose.SPLIT)
+    classes = class_numbers(y)
+    if classes is None:
+        order = rng.permutation(len(x))
+        size = min(max(1, round(fraction * len(x))), len(x) - 1)
+        return np.sort(order[size:]), np.sort(order[:size])
+    train, validation = [], []
+    for label in np.unique(classes):
+        members = rng.permutation(np.flatnonzero(classes == label))
+        if len(members) < 2:
+            raise InvalidRequestError(
+                f"Class {label} has only one sample, which cannot be both trained and "
+                f"validated with.\n\nGive more samples, leave the class out, or give "
+                f"validation_data. Received: {len(x)} samples, "
+                f"validation_split={fraction!r}"
+            )
+        size = min(max(1, round(fraction * len(members))), len(members) - 1)
+        validation.append(members[:size])
+        train.append(members[size:])
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(validation))
+
+
+def class_numbers(y: np.ndarray) -> np.ndarray | None:
+    """Returns the class of every sample; None if `y` is no labels."""
+    if y.ndim == 2 and y.shape[1] > 1:
+        return np.argmax(y, axis=1)
+    if np.issubdtype(y.dtype, np.integer) or y.dtype == bool:
+        return y.reshape(-1).astype(np.int64)
+    return None

@@ -1,0 +1,115 @@
+"""Wider and narrower layers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_nas.axes import Atom
+from keras_nas.graph import analyze
+from keras_nas.importance import sized_layers
+from keras_nas.search.mutations.base import (
+    DEFAULT_CONTEXT,
+    Mutation,
+    check_range,
+    choose,
+)
+from keras_nas.search.mutations.context import Context
+from keras_nas.search.mutations.guards import attempt, keywords
+from keras_nas.surgery import Graph, near
+
+
+@dataclass(frozen=True)
+class Width(Mutation):
+    """Changes the widths of layers, all of the chosen ones in one solve.
+
+    Layers that are tied (by an addition, say) count as one. Growth keeps the function,
+    unless a layer takes statistics over the new neurons (LayerNormalization).
+
+    Args:
+        low: Least relative change, at least -1: by default 20 % narrower.
+        high: Largest relative change: by default 20 % wider. At least one neuron comes
+            or goes.
+        each: Probability of each group of tied layers; None changes exactly one.
+        lean: Whether important layers are more likely; see `VertexMutation`.
+
+    Raises:
+        InvalidRequestError: A number is out of range.
+
+    Example:
+        >>> import keras, numpy as np, keras_nas as kn
+        >>> from keras_nas.search.mutations import Width
+        >>> graph = kn.Graph.from_model(keras.Sequential([
+        ...     keras.Input((3,)),
+        ...     keras.layers.Dense(10, name="hidden"),
+        ...     keras.layers.Dense(2, name="head"),
+        ... ]))
+        >>> wider = Width(0.1, 0.2)(graph, np.random.default_rng(0))
+        >>> wider.build().get_layer("hidden").units
+        12
+
+    Source: ``NoutMutation`` of NaiveGAflux.jl.
+    """
+
+    low: float = -0.2
+    high: float = 0.2
+    each: float | None = None
+    lean: float = 0.0
+
+    def __post_init__(self):
+        check_range("low", self.low, -1, math.inf)
+        check_range("high", self.high, self.low, math.inf)
+        check_range("each", self.each, 0, 1, optional=True)
+        check_range("lean", self.lean, -1, 1)
+
+    def __call__(
+        self,
+        graph: Graph,
+        rng: np.random.Generator,
+        context: Context = DEFAULT_CONTEXT,
+    ) -> Graph:
+        """See `Mutation`."""
+        sizes = resizable(graph, context)
+        chosen = choose(graph, list(sizes), self.each, self.lean, rng, context)
+        requests = {}
+        for path in chosen:
+            change = rng.uniform(self.low, self.high)
+            step = math.ceil(abs(change) * sizes[path])
+            wanted = max(1, sizes[path] + int(math.copysign(step, change)))
+            if wanted != sizes[path]:
+                requests[path] = near(wanted)
+        if not requests:
+            return graph
+        options = keywords(graph, rng, context)
+
+        def edit() -> Graph:
+            plan = graph.plan(requests, **options)
+            changed = any(plan.sizes[path] != sizes[path] for path in requests)
+            return plan.apply_to_graph() if changed else graph
+
+        return attempt(graph, context, edit)
+
+
+def resizable(graph: Graph, context: Context) -> dict[str, int]:
+    """Returns the layers that can change size, one of each group of tied ones.
+
+    Returns:
+        Path -> present size.
+    """
+    analysis = analyze(graph)
+    outputs = [analysis.channel_of(ref) for ref in analysis.flat.outputs]
+    # Naming the layer of an output would change the output.
+    taken = {atom for axis in outputs if axis is not None for atom in axis.atoms}
+    seen: set[frozenset[Atom]] = set()
+    found: dict[str, int] = {}
+    for path in sized_layers(graph, analysis):
+        axis = analysis.channel_of(analysis.output_of(path))
+        if axis is None or not axis.atoms or context.is_shielded(path):
+            continue
+        if axis.atoms & taken or axis.atoms in seen:
+            continue
+        seen.add(axis.atoms)
+        found[path] = axis.size
+    return found

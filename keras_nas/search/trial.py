@@ -1,0 +1,149 @@
+"""What a strategy proposes, and what becomes of it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Status(str, enum.Enum):
+    """How a trial ended."""
+
+    #: Evaluated, and has scores.
+    DONE = "done"
+    #: The same candidate was evaluated before; has the scores of that trial.
+    REUSED = "reused"
+    #: Not a number, an exception, out of time or memory; has the worst scores.
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """How a candidate is to be made, decided by a strategy.
+
+    Without parents and architecture it is drawn from the search space. With one parent
+    it is its child: mutated, or the same network trained on. With two it is the first
+    child of their crossover, mutated or not.
+
+    Attributes:
+        parents: Numbers of at most two trials.
+        mutate: Whether the child is mutated.
+        architecture: JSON-able; the candidate itself, where a strategy builds it.
+    """
+
+    parents: tuple[int, ...] = ()
+    mutate: bool = False
+    architecture: Any = None
+
+    def to_json(self) -> dict:
+        """Returns what the journal holds; leaves out what is as usual."""
+        row: dict[str, Any] = {}
+        if self.parents:
+            row["parents"] = list(self.parents)
+        if self.mutate:
+            row["mutate"] = True
+        if self.architecture is not None:
+            row["architecture"] = self.architecture
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Proposal:
+        """Returns the proposal of a line of the journal."""
+        parents = tuple(row.get("parents", ()))
+        return cls(parents, row.get("mutate", False), row.get("architecture"))
+
+    @property
+    def is_continuation(self) -> bool:
+        """Whether it is the very network of its parent."""
+        return len(self.parents) == 1 and not self.mutate
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluated candidate: a row of the journal.
+
+    Attributes:
+        number: From 0, in the order of the proposals.
+        round: Which round of the strategy it belongs to; a generation.
+        proposal: How it was made.
+        status: How it ended.
+        scores: One number for each objective, of which more is better; -inf throughout
+            for a failure.
+        metrics: Name -> number: what the evaluator measured.
+        costs: Name -> number: ``params``, ``flops``, ``memory``.
+        key: Equal for equal candidates.
+        architecture: JSON-able, where the search space has such a form.
+        training: Optimizer, learning rate, batch size, where they evolve.
+        description: For people.
+        source: Number of the trial whose model and scores this one shares, if reused.
+        error: Why it failed.
+        seconds: Of the evaluation.
+        draws: How many candidates were drawn for it; the others were rejected.
+    """
+
+    number: int
+    round: int
+    proposal: Proposal
+    status: Status
+    scores: tuple[float, ...]
+    metrics: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    costs: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
+    key: str = ""
+    architecture: Any = None
+    training: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    description: str = ""
+    source: int | None = None
+    error: str | None = None
+    seconds: float = 0.0
+    draws: int = 1
+
+    @property
+    def fitness(self) -> float:
+        """The first score."""
+        return self.scores[0]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has no scores of its own."""
+        return self.status is Status.FAILED
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """Numbers of the trials that it was made from."""
+        return self.proposal.parents
+
+    @property
+    def owner(self) -> int:
+        """Number of the trial that has the model."""
+        return self.number if self.source is None else self.source
+
+    def to_json(self) -> dict:
+        """Returns what the journal holds."""
+        row = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        row["proposal"] = self.proposal.to_json()
+        row["status"] = self.status.value
+        row["scores"] = list(self.scores)
+        return {"event": "trial", **row}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Trial:
+        """Returns the trial of a line of the journal."""
+        values = {entry.name: row[entry.name] for entry in fields(cls)}
+        values["proposal"] = Proposal.from_json(row["proposal"])
+        values["status"] = Status(row["status"])
+        worst = -float("inf")
+        values["scores"] = tuple(worst if x is None else x for x in row["scores"])
+        return cls(**values)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """Returns the best trial by its first score, the earlier of equals; None if none.
+
+    A reused trial is never the best: the one that it was copied from is as good.
+    """
+    able = [trial for trial in trials if trial.status is Status.DONE]
+    return max(able, key=lambda trial: (trial.fitness, -trial.number), default=None)

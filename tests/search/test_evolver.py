@@ -1,0 +1,278 @@
+"""KerasEvolver with real networks: inherits, repeats itself, survives, and explains."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import evolver_job
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+from search_fakes import comparable
+
+import keras_nas as kn
+from keras_nas.errors import InvalidRequestError, JournalError, SearchError
+from keras_nas.search import (
+    Evaluator,
+    EvolverCallback,
+    GeneticAlgorithm,
+    GraphBreeder,
+    Progress,
+    Search,
+    Status,
+    TensorBoardCallback,
+)
+from keras_nas.search.evaluation import load_model, save_model
+from keras_nas.search.mutations import Width
+
+
+def weights(result):
+    return result.best_model().get_weights()
+
+
+def same(first, second):
+    return len(first) == len(second) and all(map(np.array_equal, first, second))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    evolver = evolver_job.evolver(tmp_path_factory.mktemp("run"))
+    return evolver, evolver_job.fit(evolver)
+
+
+def test_candidates_evolve_and_the_best_one_is_an_ordinary_model(unbroken, tmp_path):
+    evolver, result = unbroken
+    assert [trial.status for trial in result.trials] == [Status.DONE] * 6
+    assert len({trial.key for trial in result.trials}) > 3
+    best = evolver.best_model
+    loss, accuracy = best.evaluate(evolver_job.X, evolver_job.Y, verbose=0)
+    assert 0 < loss
+    assert 0.4 < accuracy <= 1
+    best.fit(evolver_job.X, evolver_job.Y, verbose=0)
+    best.save(tmp_path / "best.keras")
+    again = keras.saving.load_model(tmp_path / "best.keras", safe_mode=True)
+    assert same(again.get_weights(), best.get_weights())
+    assert best.count_params() == result.best.costs["params"]
+    assert "keras_nas" not in str(best.get_config())
+
+
+def test_scores_are_those_of_the_kept_model(unbroken):
+    evolver, result = unbroken
+    data = evolver._evaluator.data
+    outputs = result.best_model().predict_on_batch(data.x_val)
+    accuracy = np.mean(np.argmax(outputs, 1) == data.y_val)
+    assert result.best.metrics["val_accuracy"] == pytest.approx(accuracy)
+
+
+def test_history_leaderboard_and_result_agree(unbroken):
+    evolver, result = unbroken
+    assert evolver.history == result.history
+    assert evolver.history["trials"] == [3, 3]
+    rows = evolver.leaderboard(2)
+    assert rows[0]["trial"] == result.best.number
+    assert rows[0]["params"] == result.best.costs["params"]
+    assert "Dense" in rows[0]["description"]
+    assert evolver.pareto()[0].fitness == result.best.fitness
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_to_the_last_bit(unbroken, tmp_path):
+    result = evolver_job.fit(evolver_job.evolver(tmp_path, workers=2))
+    assert comparable(result.trials) == comparable(unbroken[1].trials)
+    assert same(weights(result), weights(unbroken[1]))
+
+
+@pytest.mark.slow
+def test_killed_process_is_resumed_by_another_to_the_same_end(unbroken, tmp_path):
+    root = Path(kn.__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, evolver_job.__file__, str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stderr=subprocess.DEVNULL,
+    )
+    journal = tmp_path / "run" / "journal.jsonl"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if journal.is_file() and journal.read_text().count('"trial"') >= 3:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    told = journal.read_text().count('"event": "trial"')
+    assert 3 <= told < 6
+    result = evolver_job.fit(evolver_job.evolver(tmp_path / "run"))
+    assert comparable(result.trials) == comparable(unbroken[1].trials)
+    assert same(weights(result), weights(unbroken[1]))
+
+
+class Comparing(Evaluator):
+    """Scores a model by what it computes, and trains nothing."""
+
+    def evaluate(self, job):
+        model = load_model(job.start)
+        outputs = model.predict_on_batch(evolver_job.X)
+        if job.out:
+            save_model(model, job.out)
+        return {"val_accuracy": float(np.sum(np.abs(outputs))), "size": len(outputs)}
+
+
+def test_children_compute_what_their_parents_did_before_they_are_trained(tmp_path):
+    def grow(graph, rng, context):
+        return graph.resize({"first": 9, "second": 7}, seed=int(rng.integers(99)))
+
+    breeder = GraphBreeder(model=evolver_job.network(), mutate=grow)
+    result = Search(
+        breeder,
+        GeneticAlgorithm(3, elites=1, crossover=0, mutation=1),
+        Comparing(),
+        objective="val_accuracy",
+        budget=kn.Budget(generations=2),
+        directory=tmp_path,
+    ).run()
+    expected = np.sum(np.abs(evolver_job.network().predict_on_batch(evolver_job.X)))
+    found = [trial.metrics["val_accuracy"] for trial in result.trials]
+    assert found == pytest.approx([expected] * 6, rel=1e-5)
+    assert len({trial.key for trial in result.trials}) > 1
+
+
+def test_without_inheritance_survivors_are_not_trained_again(tmp_path):
+    made = evolver_job.evolver(tmp_path, inherit=False, generations=2)
+    result = evolver_job.fit(made)
+    again = [trial for trial in result.trials if trial.status is Status.REUSED]
+    assert again
+    for trial in again:
+        assert trial.scores == result.trials[trial.source].scores
+    assert result.best.status is Status.DONE
+    assert result.best_model().count_params() == result.best.costs["params"]
+
+
+def test_images_evolve_from_the_default_space_and_can_be_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    x = rng.normal(size=(60, 8, 8, 1)).astype("float32") + y[:, None, None, None]
+    seen = []
+
+    class Notes(EvolverCallback):
+        def on_generation_end(self, generation, logs):
+            seen.append((generation, logs["trials"]))
+
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    evolver = kn.KerasEvolver(
+        population_size=2,
+        generations=2,
+        directory=tmp_path / "run",
+        callbacks=[Notes(), Progress(console), TensorBoardCallback(tmp_path / "logs")],
+        verbose=0,
+    )
+    result = evolver.fit(
+        x, y, validation_split=0.2, batch_size=16, steps_per_generation=3
+    )
+    assert len(result.trials) == 4
+    assert not any(trial.has_failed for trial in result.trials)
+    assert seen == [(0, 2), (1, 2)]
+    assert result.best_model().output_shape == (None, 3)
+    assert "generation 2/2  trial 4  best " in text.getvalue()
+    assert "End: 2 generations are done." in text.getvalue()
+    [log] = (tmp_path / "logs").iterdir()
+    assert b"candidate/val_accuracy" in log.read_bytes()
+    evolver.plot(tmp_path / "run.png")
+    assert (tmp_path / "run.png").stat().st_size > 20_000
+    # The directory alone is enough.
+    alone = kn.KerasEvolver(directory=tmp_path / "run")
+    assert alone.leaderboard() == result.leaderboard()
+    assert same(alone.best_model.get_weights(), weights(result))
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_population_of_zero_or_one_is_refused(size):
+    with pytest.raises(InvalidRequestError, match=f"population size of {size}"):
+        kn.KerasEvolver(population_size=size)
+
+
+def test_model_with_another_number_of_classes_is_refused_with_what_to_do():
+    evolver = kn.KerasEvolver(evolver_job.network(), verbose=0)
+    with pytest.raises(InvalidRequestError, match=r"resize\(model, 'head', 4\)"):
+        evolver.fit(evolver_job.X, np.arange(80) % 4)
+
+
+def test_images_without_channels_are_refused_with_what_to_do():
+    with pytest.raises(InvalidRequestError, match=r"x = x\[..., None\]"):
+        kn.KerasEvolver(verbose=0).fit(np.zeros((20, 8, 8)), np.arange(20) % 2)
+
+
+def test_directory_of_another_run_is_refused_with_the_difference(unbroken):
+    directory = unbroken[0].directory
+    made = evolver_job.evolver(directory, population_size=4, smoothing=0.5)
+    with pytest.raises(JournalError) as caught:
+        evolver_job.fit(made)
+    assert "population_size: 3 in the journal, 4 now" in str(caught.value)
+    assert "smoothing: 0.0 in the journal, 0.5 now" in str(caught.value)
+    assert "data" not in str(caught.value)
+
+
+def test_other_data_are_another_run(unbroken):
+    made = evolver_job.evolver(unbroken[0].directory)
+    with pytest.raises(JournalError, match="data.x"):
+        made.fit(
+            evolver_job.X + 1,
+            evolver_job.Y,
+            validation_split=0.4,
+            batch_size=16,
+            steps_per_generation=4,
+        )
+
+
+def test_result_before_fit_says_what_to_do():
+    with pytest.raises(SearchError, match=r"Call fit\(x, y\)"):
+        _ = kn.KerasEvolver(verbose=0).result
+
+
+def test_model_and_space_together_are_refused():
+    class Space:
+        def sample(self, rng):
+            return {}
+
+    with pytest.raises(InvalidRequestError, match="from a model or from a space"):
+        kn.KerasEvolver(keras.Sequential([keras.Input((2,))]), space=Space())
+
+
+def test_shielded_frozen_backbone_stays_bit_for_bit(tmp_path):
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    backbone = keras.Sequential(
+        [
+            keras.Input((5,), name="in"),
+            layers.Dense(6, activation="relu", name="deep"),
+            layers.BatchNormalization(name="norm"),
+        ],
+        name="backbone",
+    )
+    backbone.trainable = False
+    inputs = keras.Input((5,), name="features")
+    x = layers.Dense(6, activation="relu", name="hidden")(backbone(inputs))
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    evolver = kn.KerasEvolver(
+        model,
+        population_size=2,
+        generations=2,
+        mutation_probability=1.0,
+        mutation=Width(),
+        shields=("backbone",),
+        directory=tmp_path,
+        verbose=0,
+    )
+    result = evolver_job.fit(evolver)
+    assert not any(trial.has_failed for trial in result.trials)
+    assert len({trial.key for trial in result.trials}) > 1
+    for path in (tmp_path / "models").glob("*.keras"):
+        kept = load_model(path).get_layer("backbone")
+        assert kept.trainable_weights == []  # Keras saves the flags of layers only.
+        assert same(kept.get_weights(), backbone.get_weights())

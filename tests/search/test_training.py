@@ -1,0 +1,205 @@
+"""Short trainings: comparable, repeatable, and stopped when they are hopeless."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_nas.errors import InvalidRequestError
+from keras_nas.search import TrainingEvaluator
+from keras_nas.search.data_checks import prepare
+from keras_nas.search.evaluation import (
+    CandidateError,
+    Job,
+    load_model,
+    run_job,
+    save_model,
+)
+from keras_nas.search.statistics import merged, norm_layers, recalibrate
+from keras_nas.search.training import are_probabilities, make_optimizer
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(120, 6)).astype("float32") * 3 + 5
+Y = (X[:, 0] > 5).astype(int)
+DATA = prepare(X, Y, validation_split=0.25, input_shape=(6,))
+
+
+def network(momentum=0.99, softmax=False, dropout=0.0):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6,), name="in"),
+            layers.BatchNormalization(momentum=momentum, name="norm"),
+            layers.Dense(8, activation="relu", name="hidden"),
+            layers.Dropout(dropout, seed=1, name="drop"),
+            layers.Dense(2, activation="softmax" if softmax else None, name="head"),
+        ]
+    )
+
+
+def job(tmp_path, model, **settings):
+    start = tmp_path / "start.keras"
+    save_model(model, start)
+    out = str(tmp_path / "out.keras")
+    return Job(trial=0, round=0, seed=7, start=str(start), out=out, **settings)
+
+
+def evaluator(**settings):
+    settings.setdefault("training", {"learning_rate": 0.02})
+    return TrainingEvaluator(DATA, **{"steps": 20, "batch_size": 16, **settings})
+
+
+def test_same_job_gives_the_same_weights_and_numbers(tmp_path):
+    made = job(tmp_path, network(dropout=0.3))
+    results = []
+    for _ in range(2):
+        keras.utils.set_random_seed(len(results))  # What was before does not matter.
+        numbers = evaluator().evaluate(made)
+        results.append((numbers, load_model(made.out).get_weights()))
+    assert results[0][0] == results[1][0]
+    assert all(map(np.array_equal, results[0][1], results[1][1]))
+    start = network(dropout=0.3).get_weights()
+    assert not np.array_equal(results[0][1][4], start[4])
+
+
+def test_scores_are_those_of_the_saved_model(tmp_path):
+    made = job(tmp_path, network())
+    numbers = evaluator().evaluate(made)
+    outputs = load_model(made.out).predict_on_batch(DATA.x_val)
+    accuracy = np.mean(np.argmax(outputs, 1) == DATA.y_val)
+    assert numbers["val_accuracy"] == pytest.approx(accuracy)
+    assert accuracy > 0.8
+
+
+def test_short_training_with_slow_statistics_is_scored_as_well(tmp_path):
+    made = job(tmp_path, network(momentum=0.99))
+    assert evaluator().evaluate(made)["val_accuracy"] > 0.8
+    # Without it, the score tells how far the statistics are.
+    raw = evaluator(recalibration=0).evaluate(made)
+    assert raw["val_loss"] > evaluator().evaluate(made)["val_loss"]
+
+
+def test_recalibration_measures_the_mean_over_its_batches():
+    model = network(momentum=0.7)
+    used = [np.arange(0, 40), np.arange(40, 80), np.arange(80, 120)]
+    recalibrate(model, X, used)
+    norm = model.get_layer("norm")
+    expected = np.mean([X[part].mean(0) for part in used], 0)
+    spread = np.mean([X[part].var(0) for part in used], 0)
+    assert np.array(norm.moving_mean) == pytest.approx(expected, rel=1e-4)
+    assert np.array(norm.moving_variance) == pytest.approx(spread, rel=1e-3)
+    assert norm.momentum == 0.7
+
+
+def test_small_batches_are_joined_and_large_ones_are_not():
+    used = [np.arange(4) + 4 * n for n in range(5)]
+    [joined] = merged(used, sample_size=64)
+    assert joined.tolist() == list(range(20))
+    assert [len(part) for part in merged(used, sample_size=2**17)] == [8, 8, 4]
+    assert [len(part) for part in merged(used, sample_size=2**30)] == [4] * 5
+
+
+def test_norms_are_found_in_nested_models_and_wrappers_but_not_frozen_ones():
+    inner = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(name="deep")])
+    frozen = layers.BatchNormalization(name="frozen", trainable=False)
+    inputs = keras.Input((5, 3))
+    wrapped = layers.TimeDistributed(layers.BatchNormalization(name="wrapped"))(inputs)
+    model = keras.Model(inputs, frozen(layers.TimeDistributed(inner)(wrapped)))
+    assert {layer.name for layer in norm_layers(model)} == {"deep", "wrapped"}
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_default_loss_fits_labels_and_outputs(softmax, one_hot):
+    labels = np.eye(2)[Y] if one_hot else Y
+    data = prepare(X, labels, validation_split=0.25, input_shape=(6,))
+    made = TrainingEvaluator(data, steps=1, batch_size=4)
+    model = network(softmax=softmax)
+    # Smaller inputs: Keras clips probabilities near 0, which would show.
+    outputs = model.predict_on_batch(data.x_val / 20)
+    logits = outputs if not softmax else np.log(outputs)
+    shifted = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    classes = np.argmax(data.y_val, 1) if one_hot else data.y_val
+    expected = -shifted[np.arange(len(classes)), classes].mean()
+    found = keras.ops.convert_to_numpy(made.loss_for(model)(data.y_val, outputs))
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_probabilities_are_told_from_logits():
+    assert are_probabilities(np.array([[0.25, 0.75], [1.0, 0.0]]))
+    assert not are_probabilities(np.array([[0.25, 0.25], [1.0, 0.0]]))
+    assert not are_probabilities(np.array([[1.5, -0.5]]))
+
+
+def test_loss_that_is_no_number_ends_the_training(tmp_path):
+    wild = evaluator(training={"optimizer": "sgd", "learning_rate": 1e30})
+    outcome = run_job(wild, job(tmp_path, network()))
+    assert outcome.error.startswith("the loss is ")
+    assert "after step" in outcome.error
+    assert not (tmp_path / "out.keras").exists()
+
+
+def test_time_limit_ends_the_training(tmp_path):
+    start = time.monotonic()
+    outcome = run_job(
+        evaluator(steps=10**5), job(tmp_path, network(), time_limit_s=0.5)
+    )
+    assert "the time was over after" in outcome.error
+    assert time.monotonic() - start < 60
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(CandidateError, match="'00007.keras' is gone"):
+        load_model(tmp_path / "00007.keras")
+    (tmp_path / "00008.keras").write_bytes(b"nothing")
+    with pytest.raises(CandidateError, match="'00008.keras' cannot be loaded"):
+        load_model(tmp_path / "00008.keras")
+
+
+def test_half_written_model_is_never_seen(tmp_path, monkeypatch):
+    class Failing:
+        def save(self, path):
+            path.write_bytes(b"half")
+            raise OSError("No space")
+
+    with pytest.raises(OSError, match="No space"):
+        save_model(Failing(), tmp_path / "a.keras")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_candidates_bring_their_own_settings(tmp_path):
+    still = {"optimizer": "sgd", "learning_rate": 1e-12, "batch_size": 8}
+    made = job(tmp_path, network(), training=still)
+    evaluator().evaluate(made)
+    kernel = load_model(made.out).get_layer("head").get_weights()[0]
+    assert kernel == pytest.approx(network().get_layer("head").get_weights()[0])
+
+
+def test_optimizers_are_made_of_their_settings():
+    made = make_optimizer(
+        {"optimizer": "sgd", "learning_rate": 0.5, "momentum": 0.9, "batch_size": 3}
+    )
+    assert type(made) is keras.optimizers.SGD
+    assert math.isclose(float(made.learning_rate), 0.5)
+    assert made.momentum == 0.9
+
+
+def test_objectives_that_are_functions_see_the_trained_model(tmp_path):
+    def spread(model, x, y):
+        return float(np.std(model.predict_on_batch(x)))
+
+    made = job(tmp_path, network())
+    numbers = evaluator(functions={"spread": spread}).evaluate(made)
+    outputs = load_model(made.out).predict_on_batch(DATA.x_val)
+    assert numbers["spread"] == pytest.approx(np.std(outputs), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 1.5}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InvalidRequestError, match="no number of samples or batches"):
+        evaluator(**wrong)
