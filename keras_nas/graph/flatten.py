@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -51,6 +52,11 @@ class Call(HasArguments):
     def gives(self) -> tuple[TensorRef, ...]:
         """The tensors that it returns."""
         return tuple(TensorRef(self.path, n) for n in range(len(self.outputs)))
+
+    @cached_property
+    def specs(self) -> tuple[tuple[TensorRef, TensorSpec], ...]:
+        """The same, each with its shape and dtype."""
+        return tuple(zip(self.gives, self.outputs, strict=True))
 
 
 @dataclass(frozen=True)
@@ -112,11 +118,7 @@ def _flatten(graph: Graph) -> FlatGraph:
         calls=tuple(opener.calls),
         aliases=opener.aliases,
         homes=opener.homes,
-        specs={
-            ref: spec
-            for call in opener.calls
-            for ref, spec in zip(call.gives, call.outputs, strict=True)
-        },
+        specs=dict(chain.from_iterable(call.specs for call in opener.calls)),
         inputs=tuple(resolve(ref) for ref in refs(body.inputs)),
         outputs=tuple(resolve(ref) for ref in refs(body.outputs)),
     )

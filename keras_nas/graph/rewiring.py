@@ -64,6 +64,8 @@ def sort_vertices(vertices: Mapping[str, Vertex]) -> dict[str, Vertex]:
     Raises:
         InvalidRequestError: A vertex reads, over others, what it computes itself.
     """
+    if _is_sorted(vertices):
+        return dict(vertices)
     place = {name: number for number, name in enumerate(vertices)}
     names = list(vertices)
     readers: dict[str, list[str]] = {name: [] for name in names}
@@ -90,6 +92,15 @@ def sort_vertices(vertices: Mapping[str, Vertex]) -> dict[str, Vertex]:
             f"network has no loops: choose another place. Received: {circle[0]!r}"
         )
     return ordered
+
+
+def _is_sorted(vertices: Mapping[str, Vertex]) -> bool:
+    seen: set[str] = set()
+    for name, vertex in vertices.items():
+        if any(ref.vertex not in seen for ref in vertex.reads):
+            return False
+        seen.add(name)
+    return True
 
 
 def find_path(body: Body, source: str, target: str) -> list[str] | None:

@@ -86,7 +86,7 @@ def close(graph: Graph) -> Graph:
     for owner, body in tuple(graph.bodies()):
         changed = {}
         for name, vertex in body.vertices.items():
-            if not any(isinstance(leaf, Seam) for leaf in vertex.tensors):
+            if not vertex.has_seams:
                 continue
             if graph.parts[vertex.part].is_input:
                 changed[name] = replace(vertex, args=())
