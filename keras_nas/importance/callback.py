@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import wraps
 from typing import Any
 
@@ -10,24 +9,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nas.axes import Atom
-from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Analysis, Graph, analyze, keras_private
+from keras_nas.graph import analyze, keras_private
 from keras_nas.graph.wrap import wrap_with_variables
 from keras_nas.importance.combining import (
     Values,
-    check_choice,
-    check_combining,
-    check_decay,
     normalize,
 )
 from keras_nas.importance.contributions import KINDS, Contributions
-from keras_nas.importance.criterion import Criterion
 from keras_nas.importance.gradients import dense, step_variable
+from keras_nas.importance.listening import Listening
 from keras_nas.importance.scores import Scores
 
 
-class Contribution(keras.callbacks.Callback, Criterion):
+class Contribution(Listening):
     """Collects `Taylor`, `Fisher` or `Hessian` importance during ``fit``, for nothing.
 
     The gradients that train the model are looked at on their way to the optimizer, so
@@ -70,9 +64,6 @@ class Contribution(keras.callbacks.Callback, Criterion):
         9
     """
 
-    # It listens to the optimizer of one model; see `keras_nas.fit_pruned`.
-    restarts_at_cuts = True
-
     def __init__(
         self,
         kind: str = "taylor",
@@ -81,39 +72,16 @@ class Contribution(keras.callbacks.Callback, Criterion):
         aggregation: str = "sum",
         normalization: str = "none",
     ):
-        super().__init__()
-        check_choice("kind", kind, KINDS)
-        check_combining(aggregation, normalization)
-        check_decay(decay)
-        self.kind = kind
-        self.decay = decay
-        self.aggregation = aggregation
-        self.normalization = normalization
-        self._scores: Scores | None = None
+        super().__init__(kind, KINDS, decay, aggregation, normalization)
         self._total: Any = None
         self._optimizer: Any = None
         self._contributions: Any = None
-
-    def __repr__(self) -> str:
-        return f"Contribution(kind={self.kind!r}, decay={self.decay})"
-
-    def utilities(
-        self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]
-    ) -> Values:
-        """See `Criterion.utilities`."""
-        if self._scores is None:
-            raise InvalidRequestError(
-                "The callback has seen no batch yet.\n\nTrain with "
-                "`model.fit(..., callbacks=[contribution])` first. "
-                f"Received: importance={self!r}"
-            )
-        return self._scores.utilities(graph, analysis, atoms)
 
     # --- what Keras calls ---------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Starts to listen to the optimizer."""
-        self._stop_listening()
+        self._stop()
         model = self.model
         self._graph, weights = wrap_with_variables(model)
         self._analysis = analyze(self._graph)
@@ -124,15 +92,6 @@ class Contribution(keras.callbacks.Callback, Criterion):
         )
         if self._contributions.atoms:
             self._listen(model, trained)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keeps what was collected so far."""
-        self._read()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Keeps what was collected and leaves the optimizer as it was."""
-        self._read()
-        self._stop_listening()
 
     # --- in the optimizer ---------------------------------------------------------
 
@@ -184,7 +143,7 @@ class Contribution(keras.callbacks.Callback, Criterion):
             values.update(normalize(self.normalization, {atom: own}))
         self._scores = Scores(self._graph, self._analysis, values)
 
-    def _stop_listening(self) -> None:
+    def _stop(self) -> None:
         if self._optimizer is None:
             return
         del self._optimizer.apply

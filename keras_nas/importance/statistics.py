@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,27 +9,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nas.axes import Atom, Expression
-from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Analysis, Graph, TensorRef, analyze, keras_private
+from keras_nas.axes import Expression
+from keras_nas.graph import TensorRef, analyze, keras_private
 from keras_nas.graph.wrap import wrap_with_variables
 from keras_nas.importance.activation import KINDS, Probes, combine
 from keras_nas.importance.along import positions
 from keras_nas.importance.combining import (
     Values,
-    check_choice,
-    check_combining,
-    check_decay,
 )
-from keras_nas.importance.criterion import Criterion
 from keras_nas.importance.data import Copy
+from keras_nas.importance.listening import Listening
 from keras_nas.importance.scores import Scores
 from keras_nas.rules import map_leaves
 
 _SIZE_OF_UNKNOWN = 32
 
 
-class ActivationStatistics(keras.callbacks.Callback, Criterion):
+class ActivationStatistics(Listening):
     """Collects `Activation` importance during ``fit``, without a further pass.
 
     What the layers read and make is looked at inside the training step, as it is
@@ -73,9 +68,6 @@ class ActivationStatistics(keras.callbacks.Callback, Criterion):
         array([0, 2])
     """
 
-    # Another model has other activations; `fit_pruned` asks.
-    restarts_at_cuts = True
-
     def __init__(
         self,
         kind: str = "mean",
@@ -84,33 +76,10 @@ class ActivationStatistics(keras.callbacks.Callback, Criterion):
         aggregation: str = "sum",
         normalization: str = "mean",
     ):
-        super().__init__()
-        check_choice("kind", kind, KINDS)
-        check_combining(aggregation, normalization)
-        check_decay(decay)
-        self.kind = kind
-        self.decay = decay
-        self.aggregation = aggregation
-        self.normalization = normalization
-        self._scores: Scores | None = None
+        super().__init__(kind, KINDS, decay, aggregation, normalization)
         self._total: Any = None
         self._listening: ExitStack | None = None
         self._is_on = False
-
-    def __repr__(self) -> str:
-        return f"ActivationStatistics(kind={self.kind!r}, decay={self.decay})"
-
-    def utilities(
-        self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]
-    ) -> Values:
-        """See `Criterion.utilities`."""
-        if self._scores is None:
-            raise InvalidRequestError(
-                "The callback has seen no batch yet.\n\nTrain with "
-                "`model.fit(..., callbacks=[statistics])` first. "
-                f"Received: importance={self!r}"
-            )
-        return self._scores.utilities(graph, analysis, atoms)
 
     # --- what Keras calls ---------------------------------------------------------
 
@@ -144,15 +113,6 @@ class ActivationStatistics(keras.callbacks.Callback, Criterion):
             )
         self._watch(model)
         model.make_train_function(force=True)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keeps what was collected so far."""
-        self._read()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Keeps what was collected and leaves the model as it was."""
-        self._read()
-        self._stop()
 
     # --- in the model -------------------------------------------------------------
 
