@@ -177,6 +177,44 @@ def test_code_inside_of_a_file_is_not_run(capsys, tmp_path):
     assert status == 1 and "cannot load" in err
 
 
+def test_evolve_finds_a_network_and_goes_on_with_its_run(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 6)).astype("float32")
+    np.savez(tmp_path / "data.npz", x=x, y=(x[:, 0] > 0).astype(int))
+    hidden = layers.Dense(8, activation="relu", name="hidden")
+    start = keras.Sequential([keras.Input((6,)), hidden, layers.Dense(2, name="head")])
+    start.save(tmp_path / "start.keras")
+    folder = tmp_path / "run"
+    words = [
+        "evolve", "--data", tmp_path / "data.npz", "--model", tmp_path / "start.keras",
+        "--population", 2, "--generations", 1, "--steps", 2, "-o", folder,
+    ]  # fmt: skip
+    found = run_json(capsys, *words)
+    assert len(found["leaderboard"]) == 2
+    best = keras.saving.load_model(folder / "best.keras")
+    assert best.predict(x, verbose=0).shape == (40, 2)
+    again = run_json(capsys, *words)
+    assert again["leaderboard"] == found["leaderboard"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (None, "There is no file"),
+        ({"images": np.zeros(3)}, "does not hold images and labels"),
+        ({"x": np.array([{}], object), "y": np.zeros(1)}, "does not hold"),
+    ],
+    ids=["missing", "other names", "pickled"],
+)
+def test_evolve_refuses_other_files(capsys, tmp_path, arrays, message):
+    path = tmp_path / "data.npz"
+    if arrays is not None:
+        np.savez(path, **arrays)
+    status, _, err = run(capsys, "evolve", "--data", path, "-o", tmp_path / "run")
+    assert status == 1 and message in err and "Received: " in err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [

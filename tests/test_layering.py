@@ -61,7 +61,7 @@ OUTSIDE = {
     "plots": {"numpy", "keras"},
     "__init__": set(),
     "demo": {"numpy", "keras", "sklearn"},
-    "cli": {"numpy", "keras"},
+    "cli": {"numpy", "keras", "sklearn"},
     "__main__": set(),
 }
 

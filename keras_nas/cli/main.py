@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_nas.cli import commands
+from keras_nas.cli.evolve import evolve
 from keras_nas.cli.reading import fraction_or_count, layer_size, positive
 from keras_nas.errors import KerasNasError
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_looking(every)
     _add_resize(every)
     _add_prune(every)
+    _add_evolve(every)
     _add_demo(every)
     return parser
 
@@ -137,6 +139,37 @@ def _add_prune(every) -> None:
         "--ignore", nargs="+", default=(), metavar="LAYER", help="layers to leave alone"
     )
     _add_choosing(prune)
+
+
+def _add_evolve(every) -> None:
+    text = "evolve a network for images; goes on with a run that was stopped"
+    command = _add(every, "evolve", evolve, text)
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="digits|FILE.npz",
+        help="the digits of scikit-learn, or a numpy file with arrays x and y",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help="of the journal and the models; the best one becomes best.keras there",
+    )
+    command.add_argument(
+        "--model", metavar="MODEL.keras", help="what the first generation descends from"
+    )
+    for name, default, meaning in (
+        ("population", 20, "candidates of a generation"),
+        ("generations", 10, "how many"),
+        ("steps", 100, "batches that a candidate is trained with in a generation"),
+    ):
+        command.add_argument(
+            f"--{name}", type=positive, default=default, metavar="N",
+            help=f"{meaning} ({default})",
+        )  # fmt: skip
+    command.add_argument("--seed", type=int, default=0, help="of everything random (0)")
 
 
 def _add_choosing(command) -> None:
