@@ -26,8 +26,8 @@ RAW = RESULTS / "pruned_applications.json"
 BUDGETS = ("params", "flops")
 LATENCY = ("ResNet50", "MobileNetV2")
 TEXT = """\
-Each model of `keras.applications`, with random weights and at its default image size, is
-pruned to half of its parameters and to half of its FLOPs, each in one call of
+Each model of `keras.applications`, with random weights and at its default image size (224
+where it has none), is pruned to half of its parameters and to half of its FLOPs, each in one call of
 `prune(model, params=0.5)` or `prune(model, flops=0.5)` with the default importance.
 *Used* is the cost of the result as a fraction of the budget, counted on the new Keras
 model from scratch. *CPU s* are the processor seconds of the whole call: wrapping,
@@ -66,7 +66,7 @@ def _write(raw: dict[str, Any]) -> None:
     columns = ["model", "million parameters", "GFLOPs"]
     for budget in BUDGETS:
         columns += [f"{budget} 0.5: used %", "CPU s"]
-    text = header("Pruned applications", COMMAND, TEXT)
+    text = header("Pruned applications", COMMAND, TEXT) + "\n"
     text += markdown_table(columns, [[n, *r] for n, r in raw.get("prune", {}).items()])
     if "latency" in raw:
         columns = ["model", "images", "whole s", "pruned s", "multiple of 8: s"]
@@ -85,7 +85,11 @@ def prune_row(name: str) -> list[str]:
 
     warm_up()
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None)
+    make = getattr(keras.applications, name)
+    model = make(weights=None)
+    if None in model.input_shape[1:]:
+        # FLOPs are those of images of some size.
+        model = make(weights=None, input_shape=(224, 224, 3))
     whole = kn.count(model)
     row = [f"{whole.params / 1e6:.2f}", f"{whole.flops / 1e9:.2f}"]
     for budget in BUDGETS:

@@ -46,6 +46,9 @@ class Counts:
 
     Attributes:
         vertices: One `VertexCount` for each vertex, in the order in which they run.
+        open_inputs: Inputs of the model of which other axes than the batch are of
+            unknown size: FLOPs and activations are then no real ones, and those of
+            layers on different grids cannot be compared.
 
     Example:
         >>> import keras, keras_nas as kn
@@ -56,6 +59,7 @@ class Counts:
     """
 
     vertices: tuple[VertexCount, ...]
+    open_inputs: tuple[str, ...] = ()
 
     @property
     def params(self) -> int:
@@ -110,6 +114,8 @@ class Counts:
         ]
         total = ("total", self.params, self.macs, self.weight_bytes)
         lines = table(header, [*rows, (*total, self.activation_bytes, "")])
+        if self.open_inputs:
+            lines += f"\n{self.remark}"
         if not self.not_counted:
             return lines
         shown = ", ".join(f"'{name}'" for name in self.not_counted[:_MAX_LISTED])
@@ -119,6 +125,17 @@ class Counts:
 
     def __repr__(self) -> str:
         return str(self)
+
+    @property
+    def remark(self) -> str:
+        """What has to be said about the numbers; empty if nothing has."""
+        if not self.open_inputs:
+            return ""
+        names = ", ".join(f"'{name}'" for name in self.open_inputs)
+        return (
+            f"The shape of {names} is not known: each unknown axis counts as 1, so "
+            "FLOPs and memory are no real ones. Give the model a fixed input shape."
+        )
 
 
 def count_analysis(
@@ -141,5 +158,10 @@ def count_analysis(
                 is_counted=cost.is_counted,
             )
             for call, cost in call_costs(analysis)
-        )
+        ),
+        tuple(
+            ref.vertex
+            for ref in analysis.flat.inputs
+            if None in analysis.flat.specs[ref].shape[1:]
+        ),
     )

@@ -121,12 +121,13 @@ class PrunePlan(Plan):
             lines.append(line)
         if self.latency_table is not None:
             lines.append(self._latency_line())
+        if self.counts.remark and self.targets.keys() & {"flops", "memory"}:
+            lines.append(self.counts.remark)
         lines.append(
             f"neurons: {self.sparsity:.1%} dropped; "
             f"importance: {self.kept_importance:.1%} kept"
         )
         return f"{super().__str__()}\n" + "\n".join(lines)
-
 
     def _latency_line(self) -> str:
         old, new = self.old_latency, self.latency

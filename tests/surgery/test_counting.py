@@ -252,3 +252,20 @@ def test_the_table_has_a_row_for_each_vertex_and_a_total():
 def test_anything_else_is_refused():
     with pytest.raises(kn.UnsupportedModelError, match="Received"):
         kn.count("model")
+
+
+def test_unknown_sizes_of_inputs_are_said():
+    def net(*shape):
+        inputs = keras.Input(shape, name="image")
+        x = layers.Conv2D(8, 3, strides=2, name="conv")(inputs)
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, name="deep")(x))
+        return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+    known, unknown = kn.count(net(16, 16, 3)), kn.count(net(None, None, 3))
+    assert known.open_inputs == () and known.remark == ""
+    assert unknown.open_inputs == ("image",)
+    assert "'image' is not known" in str(unknown)
+    assert "'image' is not known" not in str(known)
+    plan = kn.plan_prune(net(None, None, 3), flops=0.6)
+    assert "no real ones" in str(plan)
+    assert "no real ones" not in str(kn.plan_prune(net(None, None, 3), params=0.6))
