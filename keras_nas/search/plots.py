@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_nas.charts import new_figure, save_figure
 from keras_nas.errors import KerasNasError
 from keras_nas.search.pareto import pareto_front
 from keras_nas.search.trial import Trial
@@ -21,27 +22,21 @@ def plot_result(result: Any, path: str | Path) -> None:
         path: Image file; its ending says which kind (png, svg, pdf).
 
     Raises:
-        KerasNasError: matplotlib is not installed, or nothing has been evaluated.
+        KerasNasError: matplotlib is not installed, nothing has been evaluated, or the
+            file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise KerasNasError(
-            "matplotlib is not installed, which draws.\n\nInstall it: pip install "
-            f"matplotlib. Received: {str(path)!r}"
-        ) from error
     trials = [trial for trial in result.trials if not trial.has_failed]
     if not trials:
         raise KerasNasError(
             "No candidate has been evaluated with success: there is nothing to draw."
             f"\n\nRun the search first. Received: {len(result.trials)} trials"
         )
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    figure = new_figure(15, 4.6)
     left, middle, right = figure.subplots(1, 3)
     draw_generations(left, result)
     draw_sizes(middle, result, trials)
     draw_family(right, result)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def draw_generations(axes: Any, result: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_nas.search.state import Round, State
 from keras_nas.search.trial import Trial, best_of
+from keras_nas.surgery.tables import table
 
 HISTORY = ("generation", "best", "mean", "best_so_far", "trials", "failed", "seconds")
 
@@ -74,12 +75,7 @@ class Leaderboard(list):
             return "No candidate has been evaluated."
         columns = [key for key in self[0] if key != "parents"]
         cells = [[_cell(row.get(key)) for key in columns] for row in self]
-        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-        lines = [columns, ["-" * width for width in widths], *cells]
-        return "\n".join(
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        )
+        return table(columns, cells)
 
 
 def _cell(value: Any) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.surgery.graph import Graph
-from keras_nas.surgery.tables import table
 from keras_nas.surgery.verification import (
     OutputCheck,
     check_output,
+    checks_table,
     random_inputs,
     run_model,
 )
@@ -37,16 +37,9 @@ class Comparison:
         return self.is_equal
 
     def __str__(self) -> str:
-        rows = [
-            (
-                check.name,
-                f"{check.difference:.3g}",
-                f"{check.scale:.3g}",
-                "equal" if check.is_equal else "differs",
-            )
-            for check in self.outputs
-        ]
-        return table(("output", "max difference", "max value", "verdict"), rows)
+        return checks_table(
+            self.outputs, lambda check: "equal" if check.is_equal else "differs"
+        )
 
 
 def compare_models(first: Any, second: Any, inputs: Any = None) -> Comparison:

@@ -15,6 +15,7 @@ from keras_nas.charts import save_figure
 from keras_nas.graph import Analysis, Graph, build
 from keras_nas.milp import Status
 from keras_nas.surgery.change import change_graph
+from keras_nas.surgery.changes import Change, changes_of
 from keras_nas.surgery.folding import fold, fold_notes
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
@@ -179,7 +180,7 @@ class Plan:
             UnsupportedModelError: matplotlib is not installed.
             InvalidRequestError: Nothing changes, or the file cannot be written.
         """
-        figure = plan_bars(self.graph, self.analysis, self.keep, self.old_sizes)
+        figure = plan_bars(self.graph, self.analysis, self._changes())
         save_figure(figure, path)
         return figure
 
@@ -198,13 +199,16 @@ class Plan:
             self.analysis,
             self.names,
             self.requests,
-            self.keep,
+            self._changes(),
             self.notes,
             self.reason,
         )
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _changes(self) -> Iterator[Change]:
+        return changes_of(self.keep, self.old_sizes)
 
     @cached_property
     def atom_sizes(self) -> dict[Atom, int]:

@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 from keras_nas.charts import stacked_bars
 from keras_nas.charts.figures import BLUE, GREEN, GREY
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Analysis, Graph
 from keras_nas.importance import sized_layers
+from keras_nas.surgery.changes import Change
 
 
-def plan_bars(
-    graph: Graph,
-    analysis: Analysis,
-    keep: Mapping[Any, np.ndarray],
-    old_sizes: Mapping[Any, int],
-) -> Any:
+def plan_bars(graph: Graph, analysis: Analysis, changes: Iterable[Change]) -> Any:
     """Returns a matplotlib figure with a bar for each layer that changes.
 
     Args:
         graph: The old graph.
         analysis: Its axes.
-        keep: ``plan.keep``.
-        old_sizes: ``plan.old_sizes``.
+        changes: See `changes_of`.
     """
-    sized = set(sized_layers(graph, analysis))
-    names, kept, dropped, new = [], [], [], []
-    for key, index in keep.items():
-        path, further = key if isinstance(key, tuple) else (key, None)
-        old = old_sizes[key]
-        if path not in sized or np.array_equal(index, np.arange(old)):
-            continue
-        stays = int((index >= 0).sum())
-        names.append(f"{path} ({further})" if further else path)
-        kept.append(stays)
-        dropped.append(old - stays)
-        new.append(len(index) - stays)
-    if not names:
+    sized = sized_layers(graph, analysis)
+    drawn = [change for change in changes if change.path in sized]
+    if not drawn:
         raise InvalidRequestError(
             "Nothing changes, so there is nothing to draw.\n\nPlan another size. "
             "Received: a plan without changes"
         )
     pieces = {
-        "kept": (BLUE, kept),
-        "dropped": (GREY, dropped),
-        "new": (GREEN, new),
+        "kept": (BLUE, [change.kept for change in drawn]),
+        "dropped": (GREY, [change.dropped for change in drawn]),
+        "new": (GREEN, [change.added for change in drawn]),
     }
     shown = {label: piece for label, piece in pieces.items() if any(piece[1])}
-    return stacked_bars(names, shown, "neurons")
+    return stacked_bars([change.name for change in drawn], shown, "neurons")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterable, Sequence
 
 from keras_nas.graph import Analysis, Graph
 from keras_nas.importance import sized_layers
+from keras_nas.surgery.changes import Change
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.requests import Request
 from keras_nas.surgery.tables import listed, table
@@ -24,7 +22,7 @@ def plan_table(
     analysis: Analysis,
     names: Names,
     requests: Sequence[Request],
-    keep: Mapping[Any, np.ndarray],
+    changes: Iterable[Change],
     notes: Sequence[str],
     reason: str = "less important",
 ) -> str:
@@ -35,25 +33,21 @@ def plan_table(
         analysis: Its axes.
         names: Its names.
         requests: What was asked for.
-        keep: ``plan.keep``.
+        changes: See `changes_of`.
         notes: ``plan.notes``.
         reason: Why layers change if nothing was asked for.
     """
     shown = {*sized_layers(graph, analysis), *(request.path for request in requests)}
     rows, followers = [], 0
-    for key, index in keep.items():
-        path, further = key if isinstance(key, tuple) else (key, None)
-        axis = names.width(path, further)
-        if np.array_equal(index, np.arange(axis.size)):
-            continue
-        if path not in shown:
+    for change in changes:
+        if change.path not in shown:
             followers += 1
             continue
-        new = int((index < 0).sum())
-        kept = len(index) - new
-        name = f"{path} ({further})" if further else path
-        why = _why(requests, path, axis) if requests else reason
-        rows.append((name, axis.size, len(index), kept, axis.size - kept, new, why))
+        axis = names.width(change.path, change.further)
+        why = _why(requests, change.path, axis) if requests else reason
+        kept, dropped, added = change.kept, change.dropped, change.added
+        sizes = (kept + dropped, kept + added)
+        rows.append((change.name, *sizes, kept, dropped, added, why))
     if not rows and not followers:
         return "Nothing changes."
     header = ("layer", "old", "new", "kept", "dropped", "added", "why")

@@ -10,6 +10,7 @@ used there to prune and here to check.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -72,16 +73,7 @@ class Verification:
         return self.is_equal or bool(self.notes)
 
     def __str__(self) -> str:
-        rows = [
-            (
-                check.name,
-                f"{check.difference:.3g}",
-                f"{check.scale:.3g}",
-                self._word(check),
-            )
-            for check in self.outputs
-        ]
-        text = table(("output", "max difference", "max value", "verdict"), rows)
+        text = checks_table(self.outputs, self._word)
         if self.is_equal or not self.notes:
             return text
         return "\n".join(
@@ -96,6 +88,17 @@ class Verification:
         if check.is_equal:
             return "equal"
         return "differs as announced" if self.notes else "BROKEN: please report this"
+
+
+def checks_table(
+    checks: Sequence[OutputCheck], word: Callable[[OutputCheck], str]
+) -> str:
+    """Returns the table of what became of each output, with a verdict in words."""
+    rows = [
+        (check.name, f"{check.difference:.3g}", f"{check.scale:.3g}", word(check))
+        for check in checks
+    ]
+    return table(("output", "max difference", "max value", "verdict"), rows)
 
 
 def verify(model: Any, plan: Plan, inputs: Any = None) -> Verification:
