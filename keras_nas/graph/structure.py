@@ -293,6 +293,10 @@ class Graph:
         state = replace(state, carries_optimizer=carries)
         return self.replace_body("", replace(self.body, compile_state=state))
 
+    def without_compilation(self) -> Graph:
+        """Returns a graph whose models are not compiled."""
+        return self.replace_body("", replace(self.body, compile_state=None))
+
     def bodies(self) -> Iterator[tuple[str, Body]]:
         """Yields each body with the key of the part it is the inside of, "" first."""
         yield "", self.body

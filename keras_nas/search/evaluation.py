@@ -164,8 +164,13 @@ def save_model(model: Any, path: str | Path) -> None:
         half.unlink(missing_ok=True)
 
 
-def load_model(path: str | Path) -> Any:
+def load_model(path: str | Path, *, with_optimizer: bool = False) -> Any:
     """Loads a model of a run; code in the file is not executed.
+
+    Args:
+        path: Of a file that `save_model` wrote.
+        with_optimizer: Whether it is compiled with the optimizer that it was trained
+            with, state included; otherwise it is not compiled.
 
     Raises:
         CandidateError: The file is gone, or damaged.
@@ -176,6 +181,6 @@ def load_model(path: str | Path) -> Any:
     if not path.is_file():
         raise CandidateError(f"its file '{path.name}' is gone")
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        return keras.saving.load_model(path, compile=with_optimizer, safe_mode=True)
     except Exception as error:
         raise CandidateError(f"'{path.name}' cannot be loaded: {error}") from error

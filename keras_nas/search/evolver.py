@@ -31,6 +31,7 @@ from keras_nas.search.summary import Leaderboard
 from keras_nas.search.training import (
     DEFAULT_TRAINING,
     TrainingEvaluator,
+    carried_optimizer,
     make_optimizer,
 )
 from keras_nas.surgery import Graph
@@ -315,14 +316,17 @@ class KerasEvolver:
 
     @property
     def best_model(self) -> Any:
-        """The best network, trained; compiled if it was found by this object."""
-        model = self.result.best_model()
+        """The best network, trained; compiled if it was found by this object.
+
+        Its optimizer remembers the training, so that ``fit`` goes on.
+        """
         if self._evaluator is None:
-            return model
+            return self.result.best_model()
+        model = self.result.best_model(with_optimizer=True)
         training = {**self._evaluator.training, **self.result.best.training}
+        optimizer = carried_optimizer(model, make_optimizer(training))
         metrics = list(self._evaluator.metrics or ())
-        loss = self._evaluator.loss_for(model)
-        model.compile(make_optimizer(training), loss, metrics=metrics)
+        model.compile(optimizer, self._evaluator.loss_for(model), metrics=metrics)
         return model
 
     @property

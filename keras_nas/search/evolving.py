@@ -57,7 +57,11 @@ class GraphBreeder(Breeder):
         inherits: bool = True,
     ):
         self.space = space
-        self.start = None if model is None else Graph.from_model(model)
+        self.start = None
+        if model is not None:
+            # How candidates are trained evolves; their files hold no loss, which only
+            # code could load.
+            self.start = Graph.from_model(model).without_compilation()
         self.mutate = mutate
         self.crossover = crossover
         self.mutate_training = mutate_training
@@ -123,7 +127,11 @@ class GraphBreeder(Breeder):
     def _graph(self, parent: Parent) -> Graph:
         number = parent.trial.owner
         if number not in self._known:
-            self._known[number] = Graph.from_model(load_model(parent.file))
+            model = load_model(parent.file, with_optimizer=True)
+            graph = Graph.from_model(model)
+            # Momentum and moments go with the weights to the children.
+            trained = getattr(graph.compile_state, "optimizer", None) is not None
+            self._known[number] = graph.with_optimizer() if trained else graph
         return self._known[number]
 
     def _crossed(self, first: Graph, second: Graph, rng: np.random.Generator) -> Graph:

@@ -125,8 +125,13 @@ class SearchResult:
         front = [able[position] for position in pareto_front(points)]
         return sorted(front, key=lambda trial: (-trial.fitness, trial.number))
 
-    def model(self, trial: Trial | int) -> Any:
+    def model(self, trial: Trial | int, *, with_optimizer: bool = False) -> Any:
         """Returns the trained model of a trial that is still on the disk.
+
+        Args:
+            trial: It, or its number.
+            with_optimizer: Whether the model is compiled with the optimizer that has
+                trained it, and no loss; otherwise it is not compiled.
 
         Raises:
             SearchError: It is not; only the best and the last ones are kept.
@@ -134,7 +139,7 @@ class SearchResult:
         number = trial if isinstance(trial, int) else trial.owner
         path = self.directory / "models" / f"{number:05d}.keras"
         try:
-            return load_model(path)
+            return load_model(path, with_optimizer=with_optimizer)
         except CandidateError as error:
             raise SearchError(
                 f"The model of trial {number} is not there: {error}.\n\nOnly the best "
@@ -142,8 +147,8 @@ class SearchResult:
                 f"more. Received: {trial if isinstance(trial, int) else number!r}"
             ) from error
 
-    def best_model(self) -> Any:
-        """Returns the trained model of the best trial, not compiled.
+    def best_model(self, *, with_optimizer: bool = False) -> Any:
+        """Returns the trained model of the best trial; see `model`.
 
         Raises:
             SearchError: There is none.
@@ -154,7 +159,7 @@ class SearchResult:
                 f"look at the errors: [t.error for t in result.trials]. Received: "
                 f"{len(self.trials)} trials"
             )
-        return self.model(self.best)
+        return self.model(self.best, with_optimizer=with_optimizer)
 
     def plot(self, path: str | Path) -> None:
         """Draws the run to an image file; takes matplotlib.

@@ -27,13 +27,19 @@ from keras_nas.search.evaluation import (
 from keras_nas.search.statistics import merged, recalibrate
 
 _CHUNK = 512
+# Of the learning rate, at the end of a round.
+_LAST_RATE = 0.02
 DEFAULT_TRAINING = {"optimizer": "adam", "learning_rate": 0.003, "batch_size": 32}
 
 
 class TrainingEvaluator(Evaluator):
     """Trains a candidate for some batches from the weights that it has, and scores it.
 
-    All candidates of a round see the same samples in the same order. Before scoring,
+    All candidates of a round see the same samples in the same order. In each round the
+    learning rate falls from that of the candidate to nearly nothing along a cosine, so
+    that networks are compared by where they settle and not by where the last steps
+    have thrown them. The state of the optimizer goes with inherited weights, through
+    surgery too, as long as the optimizer is of the same kind. Before scoring,
     the statistics of BatchNormalization layers are measured anew on the last batches:
     a short training leaves them far behind the weights, so that candidates would be
     ranked by how fast their statistics converge.
@@ -56,9 +62,13 @@ class TrainingEvaluator(Evaluator):
         seed: Of the order of the samples.
         inherits: Whether candidates come with trained weights.
         recalibration: Batches for the statistics; 0 leaves them as they are.
+        annealing: Whether the learning rate falls within a round.
 
     Raises:
         InvalidRequestError: Steps, batch size or recalibration that are no counts.
+
+    Source: Loshchilov, Hutter 2017, "SGDR: stochastic gradient descent with warm
+    restarts", ICLR (arXiv 1608.03983), with a generation for a restart.
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class TrainingEvaluator(Evaluator):
         seed: int = 0,
         inherits: bool = True,
         recalibration: int = 10,
+        annealing: bool = True,
     ):
         for name, value, least in (
             ("steps_per_generation", steps, 1),
@@ -95,6 +106,7 @@ class TrainingEvaluator(Evaluator):
         self.seed = seed
         self.inherits = inherits
         self.recalibration = recalibration
+        self.annealing = annealing
         self._data = data
         self._directory: str | None = None
 
@@ -126,6 +138,7 @@ class TrainingEvaluator(Evaluator):
             "functions": sorted(self.functions),
             "inherits": self.inherits,
             "recalibration": self.recalibration,
+            "annealing": self.annealing,
             "data": self.data.fingerprint(),
         }
 
@@ -139,7 +152,7 @@ class TrainingEvaluator(Evaluator):
         if job.time_limit_s is not None:
             deadline = time.monotonic() + job.time_limit_s
         keras.utils.set_random_seed(job.seed)
-        model = load_model(job.start)
+        model = load_model(job.start, with_optimizer=self.inherits)
         with quiet_tensorflow():
             metrics = self.train_and_score(model, job, deadline)
         if job.out is not None:
@@ -163,16 +176,20 @@ class TrainingEvaluator(Evaluator):
         return metrics
 
     def compile(self, model: Any, training: Mapping[str, Any]) -> Any:
-        """Returns a compiled model that shares its layers with an uncompiled one.
+        """Returns a compiled model that shares its layers with another one.
 
-        The model itself stays uncompiled, so that its file holds neither a loss (which
-        only code could load) nor the state of an optimizer.
+        The model itself gets the optimizer only, so that its file holds what a child
+        goes on with, but no loss, which only code could load.
         """
         # A list of one would make Keras warn of every array.
         trainer = keras.Model(*map(_only_or_all, (model.inputs, model.outputs)))
+        optimizer = make_optimizer(training)
+        if self.inherits and has_same_order(model, trainer):
+            optimizer = carried_optimizer(model, optimizer)
+            model.compile(optimizer)
         metrics = [fresh_metric(metric) for metric in self.metrics or ()]
         trainer.compile(
-            make_optimizer(training),
+            optimizer,
             self.loss_for(model),
             metrics=metrics,
             # XLA takes up to ten times as long to compile, which short trainings do
@@ -189,7 +206,8 @@ class TrainingEvaluator(Evaluator):
         first, and tracing is most of the time that a candidate takes.
         """
         x, y = self.data.x[:2], keras.ops.convert_to_tensor(self.data.y[:2])
-        trainer.optimizer.build(trainer.trainable_variables)
+        if not trainer.optimizer.built:
+            trainer.optimizer.build(trainer.trainable_variables)
         outputs = trainer(x, training=False)
         trainer.compute_loss(x=x, y=y, y_pred=outputs)
         trainer.compute_metrics(x=x, y=y, y_pred=outputs, sample_weight=None)
@@ -207,8 +225,11 @@ class TrainingEvaluator(Evaluator):
 
     def _train(self, trainer: Any, used: list, deadline: float) -> dict[str, float]:
         x, y = self.data.x, self.data.y
+        optimizer, rate = trainer.optimizer, float(trainer.optimizer.learning_rate)
         kept: dict[str, list[float]] = {}
         for step, positions in enumerate(used):
+            if self.annealing:
+                optimizer.learning_rate = rate * annealed(step / len(used))
             logs = trainer.train_on_batch(x[positions], y[positions], return_dict=True)
             if not math.isfinite(logs["loss"]):
                 loss = logs["loss"]
@@ -220,6 +241,7 @@ class TrainingEvaluator(Evaluator):
             if 2 * step >= len(used) - 1:  # The first half tells of the past.
                 for name, value in logs.items():
                     kept.setdefault(name, []).append(float(value))
+        optimizer.learning_rate = rate
         return {name: float(np.mean(values)) for name, values in kept.items()}
 
     def _score(self, model: Any, trainer: Any) -> dict[str, float]:
@@ -270,6 +292,60 @@ def make_optimizer(training: Mapping[str, Any]) -> Any:
     # A name is looked up without regard to case; settings need the class.
     cls = type(keras.optimizers.get(training["optimizer"]))
     return cls(**config)
+
+
+def annealed(share: float) -> float:
+    """Returns what is left of the learning rate when a share of the steps is done.
+
+    Example:
+        >>> annealed(0.0), round(annealed(0.5), 2), annealed(1.0)
+        (1.0, 0.51, 0.02)
+    """
+    return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
+
+
+def has_same_order(model: Any, other: Any) -> bool:
+    """Whether two models that share layers list their trained variables alike.
+
+    What an optimizer remembers is read from a file in that order.
+    """
+    first, second = model.trainable_variables, other.trainable_variables
+    return list(map(id, first)) == list(map(id, second))
+
+
+def carried_optimizer(model: Any, fresh: Any) -> Any:
+    """Returns the optimizer that a model was trained with, if it may go on.
+
+    It may if it has a state, and the settings of another one but for the learning
+    rate, which it takes over.
+
+    Args:
+        model: Maybe compiled.
+        fresh: What is wanted, and returned if the model has nothing of that kind.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("adam")
+        >>> model.optimizer.build(model.trainable_variables)
+        >>> found = carried_optimizer(model, keras.optimizers.Adam(0.5))
+        >>> found is model.optimizer, float(found.learning_rate)
+        (True, 0.5)
+    """
+    old = getattr(model, "optimizer", None)
+    if old is None or not old.built or _settings_of(old) != _settings_of(fresh):
+        return fresh
+    old.learning_rate = float(fresh.learning_rate)
+    return old
+
+
+def _settings_of(optimizer: Any) -> tuple:
+    config = optimizer.get_config()
+    return type(optimizer), {
+        key: value
+        for key, value in config.items()
+        if key not in ("learning_rate", "name")
+    }
 
 
 def fresh_metric(metric: Any) -> Any:

@@ -29,8 +29,10 @@ from keras_nas.search import (
     Status,
     TensorBoardCallback,
 )
+from keras_nas.search.breeding import Parent
 from keras_nas.search.evaluation import load_model, save_model
 from keras_nas.search.mutations import Width
+from keras_nas.search.trial import Proposal
 
 
 def weights(result):
@@ -276,3 +278,43 @@ def test_shielded_frozen_backbone_stays_bit_for_bit(tmp_path):
         kept = load_model(path).get_layer("backbone")
         assert kept.trainable_weights == []  # Keras saves the flags of layers only.
         assert same(kept.get_weights(), backbone.get_weights())
+
+
+def test_children_inherit_momentum_and_moments(tmp_path):
+    evolver = evolver_job.evolver(tmp_path, mutation=Width(0.3, 0.5), keep=9)
+    evolver_job.fit(evolver)
+    child = next(t for t in evolver.result.trials if t.round and t.proposal.mutate)
+    breeder = evolver._search.breeder
+    parent = Parent(
+        evolver.result.trials[child.proposal.parents[0]],
+        evolver._search.directory / "models" / f"{child.proposal.parents[0]:05d}.keras",
+    )
+    rng = np.random.default_rng(0)
+    made = breeder.breed(Proposal((parent.trial.number,), mutate=True), [parent], rng, 9)
+    old, new = load_model(parent.file, with_optimizer=True), made.build()
+    assert int(new.optimizer.iterations) == int(old.optimizer.iterations) > 0
+    pairs = [
+        [model.optimizer.variables[number].numpy() for model in (old, new)]
+        for number in range(2, len(old.optimizer.variables))
+    ]
+    assert 0 < sum(a.shape != b.shape for a, b in pairs) < len(pairs)
+    for before, after in pairs:
+        kept = after[tuple(slice(size) for size in before.shape)]
+        assert np.abs(before).sum() == pytest.approx(np.abs(kept).sum(), rel=1e-6)
+        assert np.abs(before).sum() == pytest.approx(np.abs(after).sum(), rel=1e-6)
+
+
+def test_model_with_a_loss_that_only_code_has_can_evolve(tmp_path):
+    def odd_loss(y_true, y_pred):
+        return keras.ops.mean(y_pred)
+
+    model = evolver_job.network()
+    model.compile("sgd", odd_loss)
+    model.fit(evolver_job.X, evolver_job.Y, verbose=0)
+    evolver = kn.KerasEvolver(
+        model, population_size=2, generations=1, directory=tmp_path, verbose=0
+    )
+    result = evolver_job.fit(evolver)
+    assert [trial.error for trial in result.trials] == [None, None]
+    # What it goes on with is the optimizer of the evolution, not that of the user.
+    assert type(evolver.best_model.optimizer) is keras.optimizers.Adam

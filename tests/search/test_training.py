@@ -203,3 +203,57 @@ def test_objectives_that_are_functions_see_the_trained_model(tmp_path):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InvalidRequestError, match="no number of samples or batches"):
         evaluator(**wrong)
+
+
+def trained_by_hand(model, rounds, rates):
+    """Trains as the evaluator should, in one go with one optimizer."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=False)
+    for number in rounds:
+        used = list(evaluator()._batches(number, 16))
+        for step, positions in enumerate(used):
+            model.optimizer.learning_rate = rates(step, len(used))
+            model.train_on_batch(DATA.x[positions], DATA.y[positions])
+    return model
+
+
+def test_survivor_trains_on_as_if_it_had_never_been_saved(tmp_path):
+    made = job(tmp_path, network())
+    plain = evaluator(annealing=False, recalibration=0)
+    plain.evaluate(made)
+    again = Job(trial=1, round=1, seed=9, start=made.out, out=str(tmp_path / "b.keras"))
+    plain.evaluate(again)
+    expected = trained_by_hand(network(), (0, 1), lambda step, steps: 0.02)
+    found = load_model(again.out, with_optimizer=True)
+    assert all(map(np.array_equal, found.get_weights(), expected.get_weights()))
+    assert int(found.optimizer.iterations) == 40
+    # Without inheritance nothing is carried, not even in the file.
+    evaluator(inherits=False).evaluate(made)
+    assert not load_model(made.out, with_optimizer=True).compiled
+
+
+def test_learning_rate_falls_along_a_cosine_in_each_round(tmp_path):
+    made = job(tmp_path, network())
+    evaluator(recalibration=0).evaluate(made)
+
+    def falling(step, steps):
+        return 0.02 * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
+
+    expected = trained_by_hand(network(), (0,), falling)
+    found = load_model(made.out, with_optimizer=True)
+    for one, other in zip(found.get_weights(), expected.get_weights(), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    assert float(found.optimizer.learning_rate) == pytest.approx(0.02)
+
+
+def test_another_optimizer_starts_afresh(tmp_path):
+    made = job(tmp_path, network())
+    evaluator().evaluate(made)
+    other = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01}
+    second = Job(
+        trial=1, round=1, seed=9, training=other, start=made.out, out=made.out
+    )
+    evaluator().evaluate(second)
+    found = load_model(made.out, with_optimizer=True)
+    assert type(found.optimizer) is keras.optimizers.SGD
+    assert int(found.optimizer.iterations) == 20

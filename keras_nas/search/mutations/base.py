@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -106,21 +107,25 @@ def _around(graph: Graph, place: Place) -> list[Place]:
 
 def choose(
     graph: Graph,
-    paths: Sequence[str],
+    keys: Sequence[Any],
     each: float | None,
     lean: float,
     rng: np.random.Generator,
     context: Context,
-) -> list[str]:
-    """Returns the vertices that chance chooses; see `VertexMutation`."""
-    if not paths or each == 0:
+) -> list[Any]:
+    """Returns the vertices that chance chooses; see `VertexMutation`.
+
+    A key is a path, or a tuple that begins with one.
+    """
+    if not keys or each == 0:
         return []
+    paths = [key[0] if isinstance(key, tuple) else key for key in keys]
     weights = likelihoods(graph, paths, lean, context)
     if each is None:
-        number = rng.choice(len(paths), p=weights / weights.sum())
-        return [paths[int(number)]]
-    draws = rng.random(len(paths)) < each * weights
-    return [path for path, drawn in zip(paths, draws, strict=True) if drawn]
+        number = rng.choice(len(keys), p=weights / weights.sum())
+        return [keys[int(number)]]
+    draws = rng.random(len(keys)) < each * weights
+    return [key for key, drawn in zip(keys, draws, strict=True) if drawn]
 
 
 def check_range(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_nas.axes import Atom
+from keras_nas.axes import Atom, Expression
 from keras_nas.graph import analyze
 from keras_nas.importance import sized_layers
 from keras_nas.search.mutations.base import (
@@ -19,14 +19,18 @@ from keras_nas.search.mutations.base import (
 from keras_nas.search.mutations.context import Context
 from keras_nas.search.mutations.guards import attempt, keywords
 from keras_nas.surgery import Graph, near
+from keras_nas.surgery.names import Names
+
+Key = str | tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Width(Mutation):
     """Changes the widths of layers, all of the chosen ones in one solve.
 
-    Layers that are tied (by an addition, say) count as one. Growth keeps the function,
-    unless a layer takes statistics over the new neurons (LayerNormalization).
+    Layers that are tied (by an addition, say) count as one. Further widths (heads of
+    attention, their size, a depth multiplier) are chosen like others. Growth keeps the
+    function, unless a layer takes statistics over the new neurons (LayerNormalization).
 
     Args:
         low: Least relative change, at least -1: by default 20 % narrower.
@@ -74,42 +78,50 @@ class Width(Mutation):
         sizes = resizable(graph, context)
         chosen = choose(graph, list(sizes), self.each, self.lean, rng, context)
         requests = {}
-        for path in chosen:
+        for key in chosen:
             change = rng.uniform(self.low, self.high)
-            step = math.ceil(abs(change) * sizes[path])
-            wanted = max(1, sizes[path] + int(math.copysign(step, change)))
-            if wanted != sizes[path]:
-                requests[path] = near(wanted)
+            step = math.ceil(abs(change) * sizes[key])
+            wanted = max(1, sizes[key] + int(math.copysign(step, change)))
+            if wanted != sizes[key]:
+                requests[key] = near(wanted)
         if not requests:
             return graph
         options = keywords(graph, rng, context)
 
         def edit() -> Graph:
             plan = graph.plan(requests, **options)
-            changed = any(plan.sizes[path] != sizes[path] for path in requests)
+            changed = any(plan.sizes[key] != sizes[key] for key in requests)
             return plan.apply_to_graph() if changed else graph
 
         return attempt(graph, context, edit)
 
 
-def resizable(graph: Graph, context: Context) -> dict[str, int]:
-    """Returns the layers that can change size, one of each group of tied ones.
+def resizable(graph: Graph, context: Context) -> dict[Key, int]:
+    """Returns the widths that can change, one of each group of tied ones.
 
     Returns:
-        Path -> present size.
+        Path, or ``(path, axis)`` for a further width -> present size.
     """
     analysis = analyze(graph)
+    names = Names(analysis)
     outputs = [analysis.channel_of(ref) for ref in analysis.flat.outputs]
     # Naming the layer of an output would change the output.
     taken = {atom for axis in outputs if axis is not None for atom in axis.atoms}
     seen: set[frozenset[Atom]] = set()
-    found: dict[str, int] = {}
-    for path in sized_layers(graph, analysis):
-        axis = analysis.channel_of(analysis.output_of(path))
-        if axis is None or not axis.atoms or context.is_shielded(path):
-            continue
-        if axis.atoms & taken or axis.atoms in seen:
-            continue
+    found: dict[Key, int] = {}
+
+    def consider(key: Key, axis: Expression | None) -> None:
+        if axis is None or not axis.atoms or axis.atoms & taken or axis.atoms in seen:
+            return
         seen.add(axis.atoms)
-        found[path] = axis.size
+        found[key] = axis.size
+
+    own = sized_layers(graph, analysis)
+    for path in names.paths:
+        if context.is_shielded(path):
+            continue
+        if path in own:
+            consider(path, analysis.channel_of(analysis.output_of(path)))
+        for name, axis in names.further_widths(path).items():
+            consider((path, name), axis)
     return found
