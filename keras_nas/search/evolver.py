@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -13,20 +12,25 @@ from keras_nas.search.budget import Budget
 from keras_nas.search.callbacks import EvolverCallback
 from keras_nas.search.data import Split
 from keras_nas.search.data_checks import prepare
+from keras_nas.search.evolver_parts import (
+    DefaultCrossover,
+    check_classes,
+    default_strategy,
+    input_shape,
+)
 from keras_nas.search.evolving import GraphBreeder
 from keras_nas.search.mutations import (
     Context,
     crossover_training,
     default_mutation,
 )
-from keras_nas.search.mutations import crossover as default_crossover
 from keras_nas.search.mutations import mutate_training as default_mutate_training
 from keras_nas.search.objectives import as_objectives
 from keras_nas.search.progress import Progress
 from keras_nas.search.result import SearchResult
 from keras_nas.search.search import Search, check_seed
 from keras_nas.search.spaces import image_space
-from keras_nas.search.strategies import NSGA2, Duplicates, GeneticAlgorithm, Strategy
+from keras_nas.search.strategies import Duplicates, Strategy
 from keras_nas.search.summary import Leaderboard
 from keras_nas.search.training import (
     DEFAULT_TRAINING,
@@ -34,7 +38,6 @@ from keras_nas.search.training import (
     carried_optimizer,
     make_optimizer,
 )
-from keras_nas.surgery import Graph
 
 # Accuracies that agree to so many digits are equal; then the smaller network wins.
 _DIGITS = 3
@@ -94,6 +97,11 @@ class KerasEvolver:
         metrics: Anything that ``compile`` takes; by default accuracy.
         smoothing: How much of a survivor's old fitness stays in its new one.
         inherit: Whether children keep weights; False is for comparisons.
+        finalists: How many of the best are evaluated again in the end, with fresh
+            seeds, since the best of many is often a lucky one: they are trained for one
+            more generation, or from fresh weights without inheritance. The one with the
+            best mean is the winner; its model stays the one that was found.
+        final_repeats: How often each of them.
         keep: How many of the best models stay on the disk.
         verbose: 0 for silence.
 
@@ -147,6 +155,8 @@ class KerasEvolver:
         metrics: Sequence[Any] | None = None,
         smoothing: float = 0.0,
         inherit: bool = True,
+        finalists: int = 0,
+        final_repeats: int = 3,
         keep: int = 3,
         verbose: int = 1,
     ):
@@ -194,6 +204,8 @@ class KerasEvolver:
             "constraints": constraints,
             "time_limit_s": time_limit_s,
             "smoothing": smoothing,
+            "finalists": finalists,
+            "final_repeats": final_repeats,
             "keep": keep,
         }
         self._search: Search | None = None
@@ -345,83 +357,3 @@ class KerasEvolver:
     def plot(self, path: str | Path) -> None:
         """Draws the run to an image file; see `SearchResult.plot`."""
         self.result.plot(path)
-
-
-@dataclass(frozen=True)
-class DefaultCrossover:
-    """The crossover of keras_nas, with the shields and limits of a run."""
-
-    context: Context
-
-    def __call__(self, first: Graph, second: Graph, rng: Any) -> tuple[Graph, Graph]:
-        """Returns two children."""
-        return default_crossover(first, second, rng, self.context)
-
-
-def default_strategy(
-    num_objectives: int,
-    population_size: int,
-    elites: int | None,
-    crossover: float,
-    mutation: float,
-    inherits: bool,
-) -> Strategy:
-    """Returns the genetic algorithm, or NSGA-II for several objectives.
-
-    Raises:
-        InvalidRequestError: A population below 2, or other settings out of range.
-    """
-    duplicates = Duplicates.EVALUATE if inherits else Duplicates.REUSE
-    if num_objectives > 1:
-        return NSGA2(population_size, crossover, mutation, duplicates)
-    # Two elites of 50 are few; two of 3 leave hardly a place for children.
-    wanted = min(2, max(1, int(population_size) // 4)) if elites is None else elites
-    return GeneticAlgorithm(
-        population_size,
-        elites=wanted,
-        crossover=crossover,
-        mutation=mutation,
-        duplicates=duplicates,
-    )
-
-
-def input_shape(model: Any, space: Any) -> tuple | None:
-    """Returns the shape of one sample that a model or a space takes; None if any image.
-
-    Raises:
-        InvalidRequestError: A model with several inputs or outputs, or none.
-    """
-    if model is None:
-        shape = getattr(space, "input_shape", None)
-        return None if shape is None else tuple(shape)
-    inputs = getattr(model, "inputs", None)
-    outputs = getattr(model, "outputs", None)
-    if not inputs or not outputs or len(inputs) > 1 or len(outputs) > 1:
-        raise InvalidRequestError(
-            "The model has not exactly one input and one output.\n\nGive a built "
-            f"functional or sequential model that has. Received: model={model!r:.60}"
-        )
-    return tuple(inputs[0].shape[1:])
-
-
-def check_classes(model: Any, data: Split) -> None:
-    """Refuses a model whose output does not fit the labels.
-
-    Raises:
-        InvalidRequestError: It has fewer outputs than there are classes.
-    """
-    if model is None:
-        return
-    shape = model.outputs[0].shape
-    wanted = data.num_classes
-    enough = len(shape) == 2 and shape[-1] is not None
-    fits = enough and (shape[-1] >= wanted if data.is_sparse else shape[-1] == wanted)
-    if fits:
-        return
-    name = model.layers[-1].name
-    raise InvalidRequestError(
-        f"Outputs of shape {tuple(shape)} do not fit {wanted} classes.\n\nGive the "
-        f"model a head of that size: keras_nas.resize(model, '{name}', {wanted}). "
-        f"Received: labels of shape {data.y.shape}"
-    )
-

@@ -251,7 +251,8 @@ class Run:
         queue = (
             Job(
                 trial=number,
-                round=trial.round,
+                # Batches that no round has seen, the same for all finalists.
+                round=len(self.state.rounds) + repeat,
                 seed=training_seed(search.seed, trial.number, repeat + 1),
                 architecture=trial.architecture,
                 training=trial.training,

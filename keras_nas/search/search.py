@@ -110,7 +110,8 @@ class Search:
         self.time_limit_s = time_limit_s
         self.finalists = finalists
         self.final_repeats = final_repeats
-        self.keep = max(1, keep)
+        # Finalists are made from their models.
+        self.keep = max(1, keep, finalists)
         self.smoothing = smoothing
         self.duplicates = Duplicates(duplicates or strategy.duplicates)
         self.max_draws = max_draws

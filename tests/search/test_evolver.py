@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -318,3 +319,19 @@ def test_model_with_a_loss_that_only_code_has_can_evolve(tmp_path):
     assert [trial.error for trial in result.trials] == [None, None]
     # What it goes on with is the optimizer of the evolution, not that of the user.
     assert type(evolver.best_model.optimizer) is keras.optimizers.Adam
+
+
+def test_finalists_are_trained_again_on_other_batches(tmp_path):
+    evolver = evolver_job.evolver(
+        tmp_path, finalists=2, final_repeats=2, keep=1, objective="val_loss"
+    )
+    result = evolver_job.fit(evolver)
+    ranked = sorted(result.trials, key=lambda t: (-t.fitness, t.number))
+    assert set(result.final_means) == {trial.number for trial in ranked[:2]}
+    events = (tmp_path / "journal.jsonl").read_text().splitlines()
+    finals = [event for event in map(json.loads, events) if event["event"] == "final"]
+    assert len(finals) == 4
+    # Two trainings of one finalist differ.
+    first = [event["score"] for event in finals if event["trial"] == ranked[0].number]
+    assert len(set(first)) == 2
+    assert result.best.number == max(result.final_means, key=result.final_means.get)

@@ -1,0 +1,92 @@
+"""What `KerasEvolver` is made of where its user says nothing, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras_nas.errors import InvalidRequestError
+from keras_nas.search.data import Split
+from keras_nas.search.mutations import Context, crossover
+from keras_nas.search.strategies import NSGA2, Duplicates, GeneticAlgorithm, Strategy
+from keras_nas.surgery import Graph
+
+
+@dataclass(frozen=True)
+class DefaultCrossover:
+    """The crossover of keras_nas, with the shields and limits of a run."""
+
+    context: Context
+
+    def __call__(self, first: Graph, second: Graph, rng: Any) -> tuple[Graph, Graph]:
+        """Returns two children."""
+        return crossover(first, second, rng, self.context)
+
+
+def default_strategy(
+    num_objectives: int,
+    population_size: int,
+    elites: int | None,
+    crossover: float,
+    mutation: float,
+    inherits: bool,
+) -> Strategy:
+    """Returns the genetic algorithm, or NSGA-II for several objectives.
+
+    Raises:
+        InvalidRequestError: A population below 2, or other settings out of range.
+    """
+    duplicates = Duplicates.EVALUATE if inherits else Duplicates.REUSE
+    if num_objectives > 1:
+        return NSGA2(population_size, crossover, mutation, duplicates)
+    # Two elites of 50 are few; two of 3 leave hardly a place for children.
+    wanted = min(2, max(1, int(population_size) // 4)) if elites is None else elites
+    return GeneticAlgorithm(
+        population_size,
+        elites=wanted,
+        crossover=crossover,
+        mutation=mutation,
+        duplicates=duplicates,
+    )
+
+
+def input_shape(model: Any, space: Any) -> tuple | None:
+    """Returns the shape of one sample that a model or a space takes; None if any image.
+
+    Raises:
+        InvalidRequestError: A model with several inputs or outputs, or none.
+    """
+    if model is None:
+        shape = getattr(space, "input_shape", None)
+        return None if shape is None else tuple(shape)
+    inputs = getattr(model, "inputs", None)
+    outputs = getattr(model, "outputs", None)
+    if not inputs or not outputs or len(inputs) > 1 or len(outputs) > 1:
+        raise InvalidRequestError(
+            "The model has not exactly one input and one output.\n\nGive a built "
+            f"functional or sequential model that has. Received: model={model!r:.60}"
+        )
+    return tuple(inputs[0].shape[1:])
+
+
+def check_classes(model: Any, data: Split) -> None:
+    """Refuses a model whose output does not fit the labels.
+
+    Raises:
+        InvalidRequestError: It has fewer outputs than there are classes.
+    """
+    if model is None:
+        return
+    shape = model.outputs[0].shape
+    wanted = data.num_classes
+    enough = len(shape) == 2 and shape[-1] is not None
+    fits = enough and (shape[-1] >= wanted if data.is_sparse else shape[-1] == wanted)
+    if fits:
+        return
+    name = model.layers[-1].name
+    raise InvalidRequestError(
+        f"Outputs of shape {tuple(shape)} do not fit {wanted} classes.\n\nGive the "
+        f"model a head of that size: keras_nas.resize(model, '{name}', {wanted}). "
+        f"Received: labels of shape {data.y.shape}"
+    )
+
