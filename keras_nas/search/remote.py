@@ -15,8 +15,8 @@ class FutureRunner(Runner):
     """Evaluates with any `concurrent.futures.Executor`.
 
     Dask (``client.get_executor()``), MPI (``mpi4py.futures.MPIPoolExecutor()``) and
-    others have one. The directory of the run must be on a file system that all
-    machines see. A job that hangs is given up at its time limit, but only its
+    others have one (all three were tried, ``benchmarks/cluster_check.py``). The
+    directory of the run must be on a file system that all machines see. A job that hangs is given up at its time limit, but only its
     executor could end it.
 
     Args:
