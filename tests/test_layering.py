@@ -37,6 +37,7 @@ ORDER = (
     "__init__",
     "demo",
     "cli",
+    "docs",
     "__main__",
 )
 
@@ -62,6 +63,7 @@ OUTSIDE = {
     "__init__": set(),
     "demo": {"numpy", "keras", "sklearn"},
     "cli": {"numpy", "keras", "sklearn"},
+    "docs": {"docutils", "furo", "myst_parser", "sphinx"},
     "__main__": set(),
 }
 
