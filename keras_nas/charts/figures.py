@@ -22,13 +22,13 @@ def new_figure(width: float, height: float) -> Any:
         UnsupportedModelError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        from keras_nas.charts.shown import ShownFigure
     except ImportError as error:
         raise UnsupportedModelError(
             "Diagrams need the package matplotlib, which is not there.\n\nInstall it: "
             "pip install matplotlib. Received: no such package"
         ) from error
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Any, path: str | Path | None) -> None:

@@ -14,12 +14,15 @@ from keras_nas.search.trial import Trial
 _BEST, _OTHERS, _FRONT = "#c0392b", "#7f8c8d", "#2471a3"
 
 
-def plot_result(result: Any, path: str | Path) -> None:
+def plot_result(result: Any, path: str | Path | None = None) -> Any:
     """Draws fitness over generations, size against fitness, and the winner's family.
 
     Args:
         result: A `SearchResult`.
-        path: Image file; its ending says which kind (png, svg, pdf).
+        path: Image file; its ending says which kind (png, svg, pdf). None by default.
+
+    Returns:
+        A matplotlib figure, which a notebook shows.
 
     Raises:
         KerasNasError: matplotlib is not installed, nothing has been evaluated, or the
@@ -37,6 +40,7 @@ def plot_result(result: Any, path: str | Path) -> None:
     draw_sizes(middle, result, trials)
     draw_family(right, result)
     save_figure(figure, path)
+    return figure
 
 
 def draw_generations(axes: Any, result: Any) -> None:

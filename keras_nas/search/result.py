@@ -161,15 +161,21 @@ class SearchResult:
             )
         return self.model(self.best, with_optimizer=with_optimizer)
 
-    def plot(self, path: str | Path) -> None:
-        """Draws the run to an image file; takes matplotlib.
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draws the run; takes matplotlib.
 
         Fitness over generations, size against fitness with the Pareto front, and the
         family tree of the winner.
+
+        Args:
+            path: Image file to write; none by default.
+
+        Returns:
+            A matplotlib figure, which a notebook shows.
         """
         from keras_nas.search.plots import plot_result
 
-        plot_result(self, path)
+        return plot_result(self, path)
 
     def __str__(self) -> str:
         done = len(self.trials)

@@ -54,6 +54,9 @@ class Graph(Structure):
         structure = wrap(model)
         return cls(structure.body, structure.parts)
 
+    def __repr__(self) -> str:
+        return f"<Graph of '{self.body.name}': {len(self.body.vertices)} vertices>"
+
     def build(self, *, carry_optimizer: bool | None = None) -> Any:
         """Returns a new ``keras.Model`` that shares nothing mutable with any other.
 

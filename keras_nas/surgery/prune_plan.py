@@ -18,7 +18,8 @@ from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.targets import COSTS
 
 
-@dataclass(frozen=True, eq=False)
+# Without repr, a plan shows itself as its table, as any other plan does.
+@dataclass(frozen=True, eq=False, repr=False)
 class PrunePlan(Plan):
     """A `Plan` of what pruning drops. Frozen; touches no weights.
 
