@@ -354,6 +354,6 @@ class KerasEvolver:
         """Returns the trials that no other one beats in all objectives."""
         return self.result.pareto()
 
-    def plot(self, path: str | Path) -> None:
-        """Draws the run to an image file; see `SearchResult.plot`."""
-        self.result.plot(path)
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draws the run; see `SearchResult.plot`."""
+        return self.result.plot(path)

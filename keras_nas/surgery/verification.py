@@ -74,8 +74,13 @@ class Verification:
 
     def __str__(self) -> str:
         text = checks_table(self.outputs, self._word)
-        if self.is_equal or not self.notes:
+        if self.is_equal:
             return text
+        if not self.notes:
+            return (
+                f"{text}\nThe rule of a layer is wrong: one that was registered here, or "
+                "one of keras_nas; please report that."
+            )
         return "\n".join(
             [
                 text,
@@ -87,7 +92,7 @@ class Verification:
     def _word(self, check: OutputCheck) -> str:
         if check.is_equal:
             return "equal"
-        return "differs as announced" if self.notes else "BROKEN: please report this"
+        return "differs as announced" if self.notes else "BROKEN"
 
 
 def checks_table(
