@@ -65,7 +65,7 @@ def check_blocks(text: str) -> int:
 
 def test_readme_prints_what_it_shows():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("## Resize") : text.index("## What is supported")]
+    section = text[text.index("## In 20 seconds") : text.index("## Learn more")]
     assert check_blocks(section) > 3
 
 
