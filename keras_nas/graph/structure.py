@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InternalError, InvalidRequestError
 from keras_nas.graph import keras_private
 from keras_nas.graph.weight import Weight
@@ -53,7 +54,7 @@ class VariableRef:
 class TensorSpec:
     """Shape (None where unknown) and dtype of a tensor as it was recorded."""
 
-    shape: tuple[int | None, ...]
+    shape: tuple[int | MaybeNone, ...]
     dtype: str
 
 
@@ -75,7 +76,7 @@ class Seam:
             are those of the reader, as far as there are any.
     """
 
-    ref: TensorRef | None
+    ref: TensorRef | MaybeNone
     spec: TensorSpec
     key: Hashable
     origins: Mapping[int, np.ndarray] = field(default_factory=lambda: _NOTHING)
@@ -111,11 +112,11 @@ class Part:
 
     key: str
     name: str
-    cls: type
+    cls: type[Any]
     config: Mapping[str, Any]
     weights: tuple[Weight, ...] = ()
     weight_names: tuple[str, ...] | None = None
-    body: Body | None = None
+    body: Body | MaybeNone = None
     template: Any = None
     original_config: Mapping[str, Any] | None = None
     is_opaque: bool = False
@@ -236,7 +237,7 @@ class Body:
     vertices: Mapping[str, Vertex]
     inputs: Any
     outputs: Any
-    cls: type
+    cls: type[Any]
     name: str
     trainable: bool = True
     is_sequential: bool = False

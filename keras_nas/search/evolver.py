@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, cast
 
 from keras_nas.errors import InvalidRequestError, SearchError
 from keras_nas.search.budget import Budget
@@ -33,6 +33,7 @@ from keras_nas.search.training import (
     TrainingEvaluator,
     make_optimizer,
 )
+from keras_nas.search.trial import Trial
 from keras_nas.surgery import Graph
 
 # Accuracies that agree to so many digits are equal; then the smaller network wins.
@@ -175,7 +176,7 @@ class KerasEvolver:
         self.mutation = mutation or default_mutation()
         max_params = (constraints or {}).get("params")
         self.context = Context(
-            shields=shields,
+            shields=cast(tuple[str, ...], shields),
             importance=importance,
             max_params=None if max_params is None else int(max_params),
         )
@@ -283,7 +284,7 @@ class KerasEvolver:
         space = self.space
         if self.model is None and space is None:
             space = image_space(data.x.shape[1:], data.num_classes)
-        given = self.mutate_training
+        given: Any = self.mutate_training
         evolves, is_default = given is not None, given == "default"
         return GraphBreeder(
             space=space,
@@ -319,7 +320,8 @@ class KerasEvolver:
         model = self.result.best_model()
         if self._evaluator is None:
             return model
-        training = {**self._evaluator.training, **self.result.best.training}
+        best = cast(Trial, self.result.best)
+        training = {**self._evaluator.training, **best.training}
         metrics = list(self._evaluator.metrics or ())
         loss = self._evaluator.loss_for(model)
         model.compile(make_optimizer(training), loss, metrics=metrics)

@@ -39,7 +39,7 @@ class FutureRunner(Runner):
             while more and len(pending) < self.workers:
                 job = next(jobs, None)
                 more = job is not None
-                if more:
+                if job is not None:
                     limit = job.time_limit_s
                     end = None
                     if limit is not None:
