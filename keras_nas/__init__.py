@@ -11,8 +11,13 @@ Example:
     3
 """
 
+from keras_nas.requirements import import_keras as _import_keras
+
+_import_keras()
+
 from keras_nas import training as training
 from keras_nas.errors import (
+    BackendError,
     InfeasibleError,
     InternalError,
     InvalidRequestError,
@@ -76,6 +81,7 @@ from keras_nas.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackendError",
     "Budget",
     "Counts",
     "Cut",

@@ -94,10 +94,12 @@ def build_network(seed: int = 0) -> Any:
     import keras
     from keras import layers
 
-    def norm(x):
+    def norm(x: Any) -> Any:
         return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
-    def conv(x, filters, size, name=None, **settings):
+    def conv(
+        x: Any, filters: int, size: int, name: str | None = None, **settings: Any
+    ) -> Any:
         return layers.Conv2D(
             filters, size, padding="same", use_bias=False, name=name, **settings
         )(x)
@@ -122,7 +124,7 @@ def build_network(seed: int = 0) -> Any:
     return keras.Model(inputs, outputs, name="digits")
 
 
-def _digits(seed: int):
+def _digits(seed: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Returns 8x8 handwritten digits: 1,437 to train and 360 to test."""
     try:
         from sklearn.datasets import load_digits

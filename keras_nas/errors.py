@@ -8,6 +8,7 @@ do. The last sentence starts with ``Received:``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class KerasNasError(Exception):
@@ -27,7 +28,7 @@ class InfeasibleError(KerasNasError, ValueError):
             where no size at all was found.
     """
 
-    def __init__(self, message: str, nearest: Mapping | None = None):
+    def __init__(self, message: str, nearest: Mapping[Any, Any] | None = None):
         super().__init__(message)
         self.nearest = dict(nearest or {})
 
@@ -54,6 +55,10 @@ class SearchError(KerasNasError, RuntimeError):
 
 class JournalError(KerasNasError, ValueError):
     """A directory without a usable run: damaged, missing, or of other settings."""
+
+
+class BackendError(KerasNasError, ImportError):
+    """Keras without a backend that it could run on; raised by the import."""
 
 
 class InternalError(KerasNasError, AssertionError):

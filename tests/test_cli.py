@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 
 import keras
 import numpy as np
@@ -12,6 +14,9 @@ from keras import layers
 
 import keras_nas as kn
 from keras_nas.cli import main
+from keras_nas.cli.parser import EXAMPLES
+
+TABLE = kn.LatencyTable((), (kn.LatencyPoint(1, 1, 1.0, 0.0),), 1, "none", "none")
 
 
 @pytest.fixture
@@ -109,6 +114,9 @@ def test_verify_tells_equal_models_from_others(capsys, path, tmp_path):
     assert status == 0 and "equal" in out
     status, out, err = run(capsys, "verify", path, cut)
     assert status == 1 and "differs" in out and "not the same function" in err
+    status, out, err = run(capsys, "verify", path, cut, "--json")
+    assert status == 1 and err == "" and json.loads(out)["is_equal"] is False
+    assert run_json(capsys, "verify", path, grown)["is_equal"] is True
 
 
 def test_plot_writes_the_picture(capsys, path, tmp_path):
@@ -175,6 +183,140 @@ def test_code_inside_of_a_file_is_not_run(capsys, tmp_path):
     keras.Model(inputs, outputs).save(tmp_path / "lambda.keras")
     status, _, err = run(capsys, "summary", tmp_path / "lambda.keras")
     assert status == 1 and "cannot load" in err
+    assert "Python code" in err and "--unsafe" in err
+    status, out, _ = run(capsys, "summary", tmp_path / "lambda.keras", "--unsafe")
+    assert status == 0 and "lambda" in out
+
+
+def test_other_formats_are_refused_since_they_may_run_code(capsys, tmp_path):
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF")
+    status, _, err = run(capsys, "summary", tmp_path / "model.h5")
+    assert status == 1 and "is no .keras file" in err
+
+
+def test_measured_latency_is_kept_and_pruned_with(capsys, path, tmp_path):
+    table, target = tmp_path / "table.json", tmp_path / "fast.keras"
+    found = run_json(capsys, "latency", path, "-o", table)
+    assert [vertex["name"] for vertex in found["vertices"]][:2] == ["stem", "branch"]
+    assert json.loads(table.read_text(encoding="utf-8")) == found
+    status, out, _ = run(
+        capsys, "prune", path, "--latency", "1000s", "--latency-table", table,
+        "-o", target,
+    )  # fmt: skip
+    assert status == 0 and re.search("latency: .* predicted", out)
+    # All that was asked for is there already.
+    assert keras.saving.load_model(target).get_layer("branch").filters == 8
+
+
+def test_latency_is_measured_where_no_table_is_given(capsys, path, monkeypatch):
+    measure = kn.measure_latency
+    monkeypatch.setattr(
+        kn, "measure_latency", lambda graph, batch_size: measure(graph, repetitions=1)
+    )
+    words = ("prune", path, "--latency", "1000s", "--dry-run", "--verbose")
+    status, out, err = run(capsys, *words)
+    assert status == 0 and "Measuring every layer" in err and "latency: " in out
+
+
+def test_removed_layers_are_gone(capsys, path, tmp_path):
+    target = tmp_path / "short.keras"
+    status, out, err = run(capsys, "remove", path, "branch", "-o", target)
+    assert status == 0 and "parameters: " in out and "Written:" in err
+    names = [layer.name for layer in keras.saving.load_model(target).layers]
+    assert "branch" not in names and "stem" in names
+    found = run_json(capsys, "remove", path, "branch", "--dry-run")
+    assert found["after"]["params"] < found["before"]["params"]
+    assert found["output"] is None
+
+
+def test_steps_are_told_to_those_who_want_them_alone(capsys, path):
+    words = ("resize", path, "branch=5", "--dry-run")
+    assert run(capsys, *words)[2] == ""
+    err = run(capsys, *words, "--verbose")[2]
+    assert re.search(r"\[ +\d+\.\d s\] Loading .*\n.* Planning\n", err)
+
+
+def test_quiet_command_prints_its_result_alone(capsys, path, tmp_path):
+    target = tmp_path / "small.keras"
+    status, out, err = run(capsys, "resize", path, "branch=5", "-o", target, "-q")
+    assert status == 0 and err == "" and "asked for" in out
+
+
+def test_version_is_told(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    expected = rf"keras-nas {kn.__version__} \(Keras {keras.__version__} on \w+\)"
+    assert re.match(expected, capsys.readouterr().out)
+
+
+def test_interrupted_command_has_status_130(capsys, path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kn, "summary", stop)
+    status, _, err = run(capsys, "summary", path)
+    assert (status, err) == (130, "stopped\n")
+
+
+def test_reader_that_has_seen_enough_gets_no_complaint(capsys, path, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)  # As `head` does.
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        status = main(["summary", str(path)])
+        stream.write("Nobody reads this, and nobody minds.")
+    monkeypatch.undo()
+    assert status == 1 and capsys.readouterr().err == ""
+
+
+def test_words_that_are_no_command_are_json_where_json_was_asked_for(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["prune", "model.keras", "--flops", "half", "--json"])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2 and printed.err == ""
+    error = json.loads(printed.out)["error"]
+    assert error["type"] == "UsageError" and "half" in error["message"]
+
+
+@pytest.mark.parametrize("command", ["", *EXAMPLES])
+def test_help_shows_an_example_and_fits_the_screen(capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        main([*([command] if command else []), "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert "example" in text and f"keras-nas {command}" in text
+    assert max(map(len, text.splitlines())) <= 90
+
+
+WORDS = [
+    "--flops", "--params", "--latency", "--sparsity", "--multiple-of", "--importance",
+    "--ignore", "--dry-run", "--force", "--json", "-o", "-q", "-v", "--unsafe",
+    "--latency-table", "0.5", "-1", "0", "nan", "inf", "1e400", "9" * 40, "5ms", "",
+    "branch=4", "branch=~4", "branch:units=3", "add=2", "stem=1000", "=4", "head:x=2",
+    "branch", "nowhere", "l1", "random", "\N{SNOWMAN}", "../x.keras", ".", "/", "\0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_words_lead_to_a_traceback(capsys, path, tmp_path, monkeypatch, seed):
+    monkeypatch.chdir(tmp_path)
+    # What takes long is not what is asked about here.
+    monkeypatch.setattr(kn, "measure_latency", lambda *_, **__: TABLE)
+    rng = np.random.default_rng(seed)
+    commands = ["summary", "explain", "count", "resize", "prune", "remove", "plot"]
+    for _ in range(25):
+        chosen = list(rng.choice(WORDS, size=rng.integers(0, 5)))
+        words = [rng.choice(commands), *([str(path)] if rng.random() < 0.9 else [])]
+        before = path.read_bytes()
+        try:
+            status = main([str(word) for word in [*words, *chosen]])
+        except SystemExit as stopped:
+            status = stopped.code
+        printed = capsys.readouterr()
+        assert status in (0, 1, 2), (words, chosen)
+        assert status == 0 or "rror" in printed.err + printed.out, (words, chosen)
+        assert path.read_bytes() == before
 
 
 def test_evolve_finds_a_network_and_goes_on_with_its_run(capsys, tmp_path):

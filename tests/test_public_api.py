@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import public_api
 import pytest
 
 import keras_nas as kn
@@ -127,6 +128,17 @@ def test_module_documents_itself_and_what_it_offers(path):
     assert ast.get_docstring(tree), "the module has no docstring"
     missing = undocumented(tree)
     assert missing == [], f"no docstring: {missing}"
+
+
+def test_public_surface_is_the_one_that_is_written_down():
+    # After a change that is meant: python tests/public_api.py
+    written = public_api.SNAPSHOT.read_text(encoding="utf-8")
+    assert public_api.describe().splitlines() == written.splitlines()
+
+
+def test_public_functions_and_classes_are_annotated():
+    bare = [line for line in public_api.describe().splitlines() if line.endswith("?")]
+    assert bare == []
 
 
 def test_version_is_a_literal_that_setup_reads_without_importing_keras():

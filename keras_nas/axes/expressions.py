@@ -24,8 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
+from typing import Any, TypeAlias
 
-_NO_ATOMS: frozenset = frozenset()
+# For the annotation `int | MaybeNone`: None, too, but almost never where sizes are
+# computed with. Readers need not ask before every sum, which is what typeshed does
+# with the same name.
+MaybeNone: TypeAlias = Any
+
+_NO_ATOMS: frozenset[Atom] = frozenset()
 
 
 class Expression:
@@ -33,7 +39,7 @@ class Expression:
 
     __slots__ = ()
 
-    size: int | None
+    size: int | MaybeNone
     atoms: frozenset[Atom]
 
 
@@ -93,13 +99,13 @@ class _Compound(Expression):
     def __init__(self, parts: tuple[Expression, ...], size: int):
         self.parts = parts
         self.size = size
-        self.atoms = frozenset().union(*(part.atoms for part in parts))
+        self.atoms = _NO_ATOMS.union(*(part.atoms for part in parts))
         self._hash = hash((type(self), parts))
 
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if type(self) is not type(other) or self._hash != other._hash:
+        if not isinstance(other, type(self)) or self._hash != other._hash:
             return False
         return self.parts == other.parts
 
@@ -192,6 +198,7 @@ def _prepend_factor(parts: list[Expression], part: Expression) -> None:
     if isinstance(part, Fixed) and part.size == 1:
         return
     if parts and isinstance(part, Fixed) and isinstance(parts[-1], Fixed):
-        first = parts.pop()
+        first = parts[-1]
         part = Fixed(part.size * first.size, part.reason or first.reason)
+        parts.pop()
     parts.append(part)

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from typing import cast
 
 import numpy as np
 
-from keras_nas.axes.expressions import Atom, Expression, Fixed, Product, Sum
+from keras_nas.axes.expressions import (
+    Atom,
+    Expression,
+    Fixed,
+    MaybeNone,
+    Product,
+    Sum,
+)
 
 
-def size_of(expression: Expression, sizes: Mapping[Atom, int]) -> int | None:
+def size_of(expression: Expression, sizes: Mapping[Atom, int]) -> int | MaybeNone:
     """Returns the size of an axis for given sizes of atoms.
 
     Args:
@@ -30,8 +38,10 @@ def size_of(expression: Expression, sizes: Mapping[Atom, int]) -> int | None:
         return expression.size
     if isinstance(expression, Atom):
         return sizes.get(expression, expression.size)
-    part_sizes = [size_of(part, sizes) for part in expression.parts]
-    return sum(part_sizes) if isinstance(expression, Sum) else prod(part_sizes)
+    if isinstance(expression, Sum):
+        return sum(size_of(part, sizes) for part in expression.parts)
+    parts = cast(Product, expression).parts
+    return prod(size_of(part, sizes) for part in parts)
 
 
 def index_of(expression: Expression, keep: Mapping[Atom, np.ndarray]) -> np.ndarray:
@@ -53,7 +63,7 @@ def index_of(expression: Expression, keep: Mapping[Atom, np.ndarray]) -> np.ndar
         return np.arange(expression.size, dtype=np.int64)
     if isinstance(expression, Sum):
         return _concatenate(expression, keep)
-    return _combine(expression, keep)
+    return _combine(cast(Product, expression), keep)
 
 
 def keep_for(expression: Expression, index: np.ndarray) -> dict[Atom, np.ndarray]:

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import gcd
+from typing import Any, TypeAlias, cast
 
 from keras_nas.axes.expressions import (
     Atom,
@@ -47,13 +48,16 @@ from keras_nas.axes.expressions import (
 
 _OFF_ROW = "a boundary falls inside one of its rows"
 _SINGLE_ROW = "joining or splitting it one by one"
+# Axes that have to become equal, two by two.
+Pairs: TypeAlias = Sequence[tuple[Expression, Expression]]
+
 _NO_COMMON_FACTOR = "two factorings of it that have no common factor"
 
 
 class Unifier:
     """Creates atoms and remembers what each of them turned out to be."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._bindings: dict[Atom, Expression] = {}
         self._num_atoms = 0
 
@@ -64,10 +68,9 @@ class Unifier:
 
     def resolve(self, expression: Expression) -> Expression:
         """Returns the expression with every bound atom replaced by what it became."""
-        if isinstance(expression, Atom):
-            expression, atom = self._follow(expression), expression
-        else:
-            atom = None
+        atom = expression if isinstance(expression, Atom) else None
+        if atom is not None:
+            expression = self._follow(atom)
         if self._is_final(expression):
             return expression
         result = total(map(self._resolve_term, self._open(expression, Sum)))
@@ -141,7 +144,7 @@ class Unifier:
         self.unify(expression, product(factors))
         return tuple(map(self.resolve, factors))
 
-    def _step(self, left: Expression, right: Expression, reason: str):
+    def _step(self, left: Expression, right: Expression, reason: str) -> Pairs:
         """Returns smaller pairs whose equality makes ``left`` and ``right`` equal."""
         if isinstance(left, Fixed):
             self.freeze(right, _reason_of(left, reason))
@@ -154,9 +157,10 @@ class Unifier:
             return ()
         if isinstance(left, Sum) or isinstance(right, Sum):
             return self._align(terms_of(left), terms_of(right))
-        return self._match(left, right)
+        return self._match(cast(Product, left), cast(Product, right))
 
-    def _bind(self, left: Expression, right: Expression, reason: str) -> None:
+    def _bind(self, left: Any, right: Any, reason: str) -> None:
+        """Binds the one that is an atom to the other."""
         if isinstance(left, Atom) and isinstance(right, Atom):
             # The older atom survives, so that names do not depend on later layers;
             # a filler never does, since the other one has weights.
@@ -176,10 +180,12 @@ class Unifier:
             for atom in sorted(filter(_is_filler, right.atoms), key=_serial):
                 self._bindings[atom] = self.atom(atom.size, left.label)
 
-    def _align(self, left: Sequence[Expression], right: Sequence[Expression]):
+    def _align(
+        self, left_terms: Sequence[Expression], right_terms: Sequence[Expression]
+    ) -> Pairs:
         """Cuts two sums at the union of their boundaries and pairs the pieces."""
         pairs = []
-        left, right = list(reversed(left)), list(reversed(right))
+        left, right = list(reversed(left_terms)), list(reversed(right_terms))
         while left:
             a, b = self._pop_term(left), self._pop_term(right)
             if a.size > b.size:
@@ -199,7 +205,7 @@ class Unifier:
             term = stack.pop()
         return term
 
-    def _match(self, left: Product, right: Product):
+    def _match(self, left: Product, right: Product) -> Pairs:
         """Matches the factors of two products from the left."""
         a, b = left.parts[0], right.parts[0]
         if a.size < b.size:
@@ -215,6 +221,7 @@ class Unifier:
             return ((left, right),)
         # The longest head that both can have, and what it leaves of either.
         common = gcd(a.size, b.size)
+        a_rest: Expression
         if b.size == common:
             head, a_rest, b_rest = b, self._new(a.size // common), Fixed(1)
         else:
@@ -227,7 +234,9 @@ class Unifier:
             (product((a_rest, x)), product((b_rest, y))),
         )
 
-    def _match_repeats(self, a: Fixed, x: Expression, b: Fixed, y: Expression):
+    def _match_repeats(
+        self, a: Fixed, x: Expression, b: Fixed, y: Expression
+    ) -> Pairs:
         """Matches ``a`` times ``x`` and ``b`` times ``y``: both repeat one period."""
         common = gcd(a.size, b.size)
         if b.size == common:
@@ -252,7 +261,7 @@ class Unifier:
             return Fixed(position, reason), Fixed(rest, reason)
         if isinstance(expression, Atom):
             return self._cut_atom(expression, position)
-        return self._cut_product(expression, position)
+        return self._cut_product(cast(Product, expression), position)
 
     def _cut_atom(self, atom: Atom, position: int) -> tuple[Atom, Atom]:
         first = self.atom(position, atom.label, is_filler=atom.is_filler)
@@ -261,7 +270,9 @@ class Unifier:
         self._bindings[atom] = total((first, second))
         return first, second
 
-    def _cut_product(self, expression: Product, position: int):
+    def _cut_product(
+        self, expression: Product, position: int
+    ) -> tuple[Expression, Expression]:
         head = expression.parts[0]
         tail = product(expression.parts[1:])
         row, offset = divmod(position, tail.size)
@@ -297,7 +308,9 @@ class Unifier:
             self._bindings[link] = target
         return target
 
-    def _open(self, expression: Expression, form: type) -> list[Expression]:
+    def _open(
+        self, expression: Expression, form: type[Sum | Product]
+    ) -> list[Expression]:
         """Lists the terms (or factors), also of bound atoms, without recursion.
 
         Takes as long as the list is: atoms on the way are not stored resolved, since a

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas.cli.files import load_model
+from keras_nas.cli.files import load_model, save_model
 from keras_nas.errors import InvalidRequestError
+from keras_nas.search.journal import plain
 
 
 def evolve(options: argparse.Namespace) -> None:
@@ -18,24 +19,27 @@ def evolve(options: argparse.Namespace) -> None:
     import keras_nas as kn
 
     x, y = load_data(options.data)
-    model = None if options.model is None else load_model(options.model)
+    model = None
+    if options.model is not None:
+        model = load_model(options.model, unsafe=options.unsafe)
     evolver = kn.KerasEvolver(
         model,
         population_size=options.population,
         generations=options.generations,
         directory=options.output,
         seed=options.seed,
-        verbose=0 if options.json else 1,
+        verbose=1 if options.say.is_on and not options.json else 0,
     )
     result = evolver.fit(x, y, steps_per_generation=options.steps)
     target = Path(options.output) / "best.keras"
-    evolver.best_model.save(target)
+    save_model(evolver.best_model, target)
     if options.json:
         rows = list(result.leaderboard())
-        print(json.dumps({"best": str(target), "leaderboard": rows}, indent=2))
+        values = plain({"best": str(target), "leaderboard": rows})
+        print(json.dumps(values, indent=2))
     else:
         print(result.leaderboard())
-        print(f"Written: {target}")
+        options.say.result(f"Written: {target}")
 
 
 def load_data(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +60,9 @@ def load_data(name: str) -> tuple[np.ndarray, np.ndarray]:
             f"with numpy.savez('name.npz', x=images, y=labels). Received: {name!r}"
         )
     try:
-        # Objects inside of a file could be any code.
-        with np.load(name, allow_pickle=False) as arrays:
+        # Objects inside of a file could be any code. numpy would leave a broken file
+        # open, so it does not open it.
+        with Path(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return arrays["x"], arrays["y"]
     except Exception as error:
         raise InvalidRequestError(

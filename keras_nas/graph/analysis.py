@@ -247,7 +247,7 @@ class _Pass:
 
         def learn_inside(rule_call: RuleCall) -> Relation:
             inside = self._inside(rule_call.name)
-            if issubclass(rule_call.cls, keras_private.Functional):
+            if keras_private.is_functional_class(rule_call.cls):
                 return describe_network(rule_call, inside, call.part.custom_objects)
             return learn_inner(call, rule_call, inside, self._known)
 

@@ -242,12 +242,15 @@ def _is_chain(body: Body, parts: Any) -> bool:
         ):
             return False
         previous = vertex.name
-    return len(seen) > 1 and body.outputs == TensorRef(previous)
+    return (
+        previous is not None and len(seen) > 1 and body.outputs == TensorRef(previous)
+    )
 
 
 def _construct(body: Body, fallback: type, names: tuple, arguments: tuple) -> Any:
     """Returns a model of the class of the body, if its constructor allows that."""
-    parameters = inspect.signature(body.cls.__init__).parameters
+    cls: Any = body.cls
+    parameters = inspect.signature(cls.__init__).parameters
     kinds = {parameter.kind for parameter in parameters.values()}
     takes_any = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
     if takes_any <= kinds or all(name in parameters for name in names):

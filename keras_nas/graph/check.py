@@ -200,7 +200,7 @@ def _output_problem(
 
 def _check_references(graph: Graph, owner: str, body: Body) -> None:
     """Every argument and output is a tensor of an earlier vertex of the same body."""
-    counts: dict[str, int | None] = {}
+    counts: dict[str, int] = {}
     for name, vertex in body.vertices.items():
         part = graph.parts.get(vertex.part)
         if part is None or vertex.name != name:

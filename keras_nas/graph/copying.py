@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 import types
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class Recipe:
 
 
 def from_config(
-    cls: type, config: Mapping[str, Any], custom_objects: Mapping[str, Any]
+    cls: type[Any], config: Any, custom_objects: Mapping[str, Any]
 ) -> Any:
     """Returns ``cls.from_config(config)``, leaving ``config`` as it is."""
     with contextlib.ExitStack() as scopes:
@@ -86,9 +86,9 @@ def create(part: Part) -> Any:
 
 
 def _copy_template(part: Part, cause: Exception | None) -> Any:
-    copy = keras_private.copy_operation
-    if not part.is_operation:
-        copy = keras_private.copy_layer
+    copy: Callable[[Any], Any] = keras_private.copy_layer
+    if part.is_operation:
+        copy = keras_private.copy_operation
     try:
         return copy(part.template)
     except Exception as error:

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_nas.axes import Atom
 from keras_nas.graph.analysis import Analysis, analyze
 from keras_nas.graph.probes import Probe, layer_probes, operation_probes
 from keras_nas.graph.wrap import wrap
@@ -63,8 +64,8 @@ def coverage_table() -> str:
     """
     sections = (("Layers", layer_support()), ("Operations", operation_support()))
     lines = _HEADER.format(version=keras.__version__).splitlines()
-    for title, rows in sections:
-        rows = list(rows)
+    for title, supports in sections:
+        rows = list(supports)
         counts = {
             status: sum(row.status == status for row in rows)
             for status in ("resizable", "passes", "fixed", "frozen", "no probe")
@@ -168,14 +169,16 @@ def _own_paths(analysis: Analysis) -> set[str]:
 
 
 def _judged(name: str, analysis: Analysis, made: list[str]) -> Support:
-    incoming, last = set(), set()
+    incoming: set[Atom] = set()
+    last: set[Atom] = set()
     for key in ("in_first", "in_second"):
         if key in analysis.relations:
             (tensor,) = analysis.relations[key].outputs
             axes = [analysis.resolve(axis) for axis in tensor.axes]
             incoming = incoming.union(*(axis.atoms for axis in axes))
             last |= axes[-1].atoms
-    outgoing, widths = set(), {}
+    outgoing: set[Atom] = set()
+    widths: dict[str, Any] = {}
     for path in made:
         relation = analysis.relations[path]
         for tensor in relation.outputs:

@@ -48,6 +48,11 @@ def functional_of(operation: Any) -> Any:
     return None
 
 
+def is_functional_class(cls: type) -> bool:
+    """Whether a class is that of functional models or derived from it."""
+    return issubclass(cls, Functional)
+
+
 # --- the recorded calls --------------------------------------------------------------
 
 
@@ -323,7 +328,7 @@ def compile_arguments(model: Any) -> dict[str, Any] | None:
     return dict(model._compile_config.config)
 
 
-def overrides_compile(model_class: type) -> bool:
+def overrides_compile(model_class: Any) -> bool:
     """Whether a model class has a ``compile`` of its own."""
     return model_class.compile is not keras.Model.compile
 
@@ -369,7 +374,8 @@ class Slot(NamedTuple):
 
 def optimizers(optimizer: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yields an optimizer and those that it wraps, each with its path."""
-    pending, seen = [((), optimizer)], set()
+    pending: list[tuple[tuple[str, ...], Any]] = [((), optimizer)]
+    seen: set[int] = set()
     while pending:
         path, found = pending.pop()
         if id(found) in seen:

@@ -203,7 +203,9 @@ class Learned:
 
     def _form(self, weights: Sequence[WeightAxes | None]) -> Any:
         """How the axes hang together, whatever the names of the atoms."""
-        numbers = {atom: number for number, atom in enumerate(self._atoms())}
+        numbers: dict[Expression, int] = {
+            atom: number for number, atom in enumerate(self._atoms())
+        }
 
         def form(axis: Expression) -> Any:
             axis = self.call.resolve(axis)

@@ -248,7 +248,7 @@ def _selected_along(
     found = _selected_along(source, key, axes)
     if found is None:
         return None
-    taken = [along[axis] for axis in axes]
+    taken: list[Any] = [along[axis] for axis in axes]
     values, is_known = (Gather([np.maximum(t, 0) for t in taken])(f) for f in found)
     old = np.ix_(*(index >= 0 for index in taken)) if taken else ()
     is_old = np.zeros(is_known.shape, bool)

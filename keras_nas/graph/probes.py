@@ -167,7 +167,7 @@ _CALLS: dict[str, Callable] = {
 }
 
 
-def layer_probes(name: str, cls: type) -> list[Probe]:
+def layer_probes(name: str, cls: Any) -> list[Probe]:
     """Returns functions of two tensors that make a layer and call it.
 
     Args:
@@ -180,10 +180,11 @@ def layer_probes(name: str, cls: type) -> list[Probe]:
         arguments = _fill(name, cls.__init__, skip=1)
     except LookupError:
         return []
-    return [
-        lambda x, y, n=count: cls(**_made(arguments))(*_call_arguments(n, x, y))
-        for count in (1, 2, -2)
-    ]
+
+    def probe(count: int) -> Probe:
+        return lambda x, y: cls(**_made(arguments))(*_call_arguments(count, x, y))
+
+    return [probe(count) for count in (1, 2, -2)]
 
 
 def operation_probes(name: str, function: Callable) -> list[Probe]:

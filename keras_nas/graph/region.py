@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-from keras_nas.axes import Expression, Fixed, Unifier
+from keras_nas.axes import Atom, Expression, Fixed, Unifier
 from keras_nas.graph.check import rule_call_on
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
 from keras_nas.graph.structure import (
@@ -203,20 +203,21 @@ def _groups(
                 atoms = unifier.resolve(axis).atoms
                 slots.append((Slot(is_output, number, place), atoms))
     equal = [
-        frozenset().union(*(unifier.resolve(axis).atoms for axis in group))
+        frozenset[Atom]().union(*(unifier.resolve(axis).atoms for axis in group))
         for group in relation.equal
     ]
-    joined: list[tuple[set, list[Slot]]] = []
-    for slot, atoms in (*slots, *((None, atoms) for atoms in equal)):
-        atoms, members = set(atoms), [] if slot is None else [slot]
+    alone: list[tuple[Slot | None, frozenset[Atom]]] = [(None, a) for a in equal]
+    joined: list[tuple[set[Atom], list[Slot]]] = []
+    for slot, own in (*slots, *alone):
+        joining, members = set(own), [] if slot is None else [slot]
         apart = []
         for other in joined:
-            if other[0].isdisjoint(atoms):
+            if other[0].isdisjoint(joining):
                 apart.append(other)
             else:
-                atoms |= other[0]
+                joining |= other[0]
                 members = other[1] + members
-        joined = [*apart, (atoms, members)] if atoms else joined
+        joined = [*apart, (joining, members)] if joining else joined
     return tuple(tuple(members) for _, members in joined if members)
 
 

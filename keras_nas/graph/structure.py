@@ -6,14 +6,18 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InternalError, InvalidRequestError
 from keras_nas.graph import keras_private
 from keras_nas.graph.weight import Weight
 from keras_nas.rules import leaves
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # noqa: UP035  In typing since Python 3.11.
 
 _NOTHING: Mapping = MappingProxyType({})
 
@@ -53,7 +57,7 @@ class VariableRef:
 class TensorSpec:
     """Shape (None where unknown) and dtype of a tensor as it was recorded."""
 
-    shape: tuple[int | None, ...]
+    shape: tuple[int | MaybeNone, ...]
     dtype: str
 
 
@@ -75,7 +79,7 @@ class Seam:
             are those of the reader, as far as there are any.
     """
 
-    ref: TensorRef | None
+    ref: TensorRef | MaybeNone
     spec: TensorSpec
     key: Hashable
     origins: Mapping[int, np.ndarray] = field(default_factory=lambda: _NOTHING)
@@ -111,11 +115,11 @@ class Part:
 
     key: str
     name: str
-    cls: type
+    cls: type[Any]
     config: Mapping[str, Any]
     weights: tuple[Weight, ...] = ()
     weight_names: tuple[str, ...] | None = None
-    body: Body | None = None
+    body: Body | MaybeNone = None
     template: Any = None
     original_config: Mapping[str, Any] | None = None
     is_opaque: bool = False
@@ -236,7 +240,7 @@ class Body:
     vertices: Mapping[str, Vertex]
     inputs: Any
     outputs: Any
-    cls: type
+    cls: type[Any]
     name: str
     trainable: bool = True
     is_sequential: bool = False
@@ -279,7 +283,7 @@ class Graph:
             "carry_optimizer out. Received: carry_optimizer=True"
         )
 
-    def with_optimizer(self, carries: bool = True) -> Graph:
+    def with_optimizer(self, carries: bool = True) -> Self:
         """Returns a graph whose models get the state of the optimizer, or do not.
 
         Raises:
@@ -293,7 +297,7 @@ class Graph:
         state = replace(state, carries_optimizer=carries)
         return self.replace_body("", replace(self.body, compile_state=state))
 
-    def without_compilation(self) -> Graph:
+    def without_compilation(self) -> Self:
         """Returns a graph whose models are not compiled."""
         return self.replace_body("", replace(self.body, compile_state=None))
 
@@ -314,17 +318,17 @@ class Graph:
             )
         return body
 
-    def replace_parts(self, parts: Mapping[str, Part]) -> Graph:
+    def replace_parts(self, parts: Mapping[str, Part]) -> Self:
         """Returns a graph with some parts exchanged (or added) by key."""
         return replace(self, parts={**self.parts, **parts})
 
-    def replace_body(self, owner: str, body: Body) -> Graph:
+    def replace_body(self, owner: str, body: Body) -> Self:
         """Returns a graph with the inside of one model exchanged."""
         if owner == "":
             return replace(self, body=body)
         return self.replace_parts({owner: replace(self.parts[owner], body=body)})
 
-    def replace_vertices(self, owner: str, vertices: Mapping[str, Vertex]) -> Graph:
+    def replace_vertices(self, owner: str, vertices: Mapping[str, Vertex]) -> Self:
         """Returns a graph with some vertices of one body exchanged by name."""
         body = self.body_of(owner)
         return self.replace_body(

@@ -42,14 +42,17 @@ class Trials:
     weights: Sequence[WeightAxes | None]
     mixed: frozenset[Atom]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._rng = np.random.default_rng(0)
         self._arrays = [self._sample(x, n) for n, x in enumerate(self.inputs)]
+        # Of the weights that have neurons.
+        self._axes = {
+            n: axes for n, axes in enumerate(self.weights) if axes is not None
+        }
         # Positive, so that a variance is one; far from what initializers like.
         self._values = {
             number: self._rng.uniform(0.1, 0.8, axes.shape).astype("float32")
-            for number, axes in enumerate(self.weights)
-            if axes is not None
+            for number, axes in self._axes.items()
         }
 
     def failing(self, atoms: Iterable[Atom]) -> list[Atom]:
@@ -102,7 +105,7 @@ class Trials:
         """The weights, with zeros where they read a neuron that is dropped."""
         result = {}
         for number, value in self._values.items():
-            axes = self.weights[number]
+            axes = self._axes[number]
             blocks = []
             for block, piece in zip(axes.blocks, _pieces(axes, value), strict=True):
                 piece = np.array(piece)
@@ -120,7 +123,7 @@ class Trials:
         """The weights as slicing would make them; what is new is random."""
         result = {}
         for number, value in self._values.items():
-            axes = self.weights[number]
+            axes = self._axes[number]
             blocks = []
             for block, piece in zip(axes.blocks, _pieces(axes, value), strict=True):
                 indices = self._indices(block, keep, piece.shape)
@@ -196,7 +199,9 @@ def _put_together(axes: WeightAxes, blocks: list[np.ndarray]) -> np.ndarray:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axes.joined)
 
 
-def _assert_kept_equal(old: np.ndarray, new: np.ndarray, indices) -> None:
+def _assert_kept_equal(
+    old: np.ndarray, new: np.ndarray, indices: Sequence[np.ndarray]
+) -> None:
     for place, index in enumerate(indices):
         new = np.take(new, np.flatnonzero(index >= 0), place)
         old = np.take(old, index[index >= 0], place)

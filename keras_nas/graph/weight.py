@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -22,16 +22,15 @@ class Gather:
         indices: Int array of positions for each axis; None takes all.
     """
 
-    def __init__(self, indices: Sequence[np.ndarray | None]):
+    def __init__(self, indices: Iterable[np.ndarray | None]):
         self._indices = tuple(indices)
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
-        changed = [n for n, index in enumerate(self._indices) if index is not None]
+        changed = [(n, i) for n, i in enumerate(self._indices) if i is not None]
         # Axes that shrink most come first, so that the copies in between are small.
-        for number in sorted(
-            changed, key=lambda n: len(self._indices[n]) / max(array.shape[n], 1)
-        ):
-            array = np.take(array, self._indices[number], axis=number)
+        changed.sort(key=lambda pair: len(pair[1]) / max(array.shape[pair[0]], 1))
+        for number, index in changed:
+            array = np.take(array, index, axis=number)
         return array
 
     def after(self, first: Gather) -> Gather:
@@ -192,7 +191,7 @@ class Weight:
     def selection(self) -> Gather | None:
         """What takes the values from the one source, if nothing else is done."""
         steps = () if self._recipe is None else self._recipe.steps
-        is_one = len(steps) == 1 and len(self._recipe.sources) == 1
+        is_one = len(steps) == 1 and len(self.sources) == 1
         function = steps[0].function if is_one else None
         return function if isinstance(function, Gather) else None
 

@@ -6,7 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -133,7 +133,8 @@ class _Wrapper:
         key = self._keys.get(id(operation))
         if key is None:
             key = self._keys[id(operation)] = path
-            self.parts[key] = None  # Keeps its place before the parts inside it.
+            # Keeps its place before the parts inside it.
+            self.parts[key] = cast(Part, None)
             self.parts[key] = self._describe(operation, key)
         return key
 
@@ -175,7 +176,8 @@ class _Wrapper:
 
         A variable of two layers is one weight, which each of them has its name for.
         """
-        names, weights = [], []
+        names: list[str] = []
+        weights: list[Weight] = []
         for name, variable in keras_private.named_variables(layer):
             names.append(name)
             if id(variable) not in self.weights:

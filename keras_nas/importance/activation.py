@@ -127,7 +127,11 @@ class _Moments:
     def __init__(self, axis: Expression):
         self._axis = axis
         self._count = 0
-        self._absolute = self._sum = self._square = self._active = 0.0
+        # Arrays, one number for each position, as soon as there is a first tensor.
+        self._absolute: Any = 0.0
+        self._sum: Any = 0.0
+        self._square: Any = 0.0
+        self._active: Any = 0.0
         self._shift: Any = None
 
     def add(self, tensor: Any, number: int) -> None:

@@ -45,7 +45,7 @@ class Random(Criterion):
                 "The seed must be a whole number, at least 0.\n\nGive an int. "
                 f"Received: seed={seed!r}"
             )
-        self.seed = int(seed)
+        self.seed: int = int(seed)
 
     def utilities(
         self, graph: Graph, analysis: Analysis, atoms: Collection[Atom]

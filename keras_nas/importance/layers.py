@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class _LazyWeights(Mapping):
     def __getitem__(self, name: str) -> np.ndarray:
         return self._weights[name].value()
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._weights)
 
     def __len__(self) -> int:

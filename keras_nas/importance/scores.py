@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from keras_nas.axes import Atom, Expression, Product, Sum
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Analysis, Graph
-from keras_nas.importance.along import axes_with_neurons, parts_of, positions
+from keras_nas.importance.along import Along, axes_with_neurons, parts_of, positions
 from keras_nas.importance.combining import Values
 from keras_nas.importance.criterion import Criterion
 
@@ -60,7 +61,7 @@ class Scores(Criterion):
                     counts[atom] += 1
         return {atom: total / max(counts[atom], 1) for atom, total in totals.items()}
 
-    def _check_shape(self, along) -> None:
+    def _check_shape(self, along: Along) -> None:
         shape = self._shapes.get((along.part, along.name), along.weight.shape)
         if shape != along.weight.shape:
             raise InvalidRequestError(
@@ -73,7 +74,7 @@ class Scores(Criterion):
     def _transfer(self, old: Expression, new: Expression) -> Values:
         """Returns the values of the atoms of an axis in another analysis of it."""
         found: dict[Atom, list[np.ndarray]] = {}
-        stack = [(old, new)]
+        stack: list[tuple[Any, Any]] = [(old, new)]
         while stack:
             ours, theirs = stack.pop()
             if not theirs.atoms or not ours.atoms:
@@ -100,7 +101,7 @@ def _parts(graph: Graph, analysis: Analysis) -> list:
     return list(parts_of(graph, analysis).values())
 
 
-def _key(along) -> tuple:
+def _key(along: Along) -> tuple[Any, ...]:
     return along.part, along.name, along.block, along.number
 
 

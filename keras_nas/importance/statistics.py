@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nas.axes import Expression
+from keras_nas.axes import Expression, MaybeNone
 from keras_nas.graph import TensorRef, analyze, keras_private
 from keras_nas.graph.wrap import wrap_with_variables
 from keras_nas.importance.activation import KINDS, Probes, combine
@@ -78,7 +78,7 @@ class ActivationStatistics(Listening):
     ):
         super().__init__(kind, KINDS, decay, aggregation, normalization)
         self._total: Any = None
-        self._listening: ExitStack | None = None
+        self._listening: ExitStack | MaybeNone = None
         self._is_on = False
 
     # --- what Keras calls ---------------------------------------------------------

@@ -44,12 +44,12 @@ def fit_line(
         num_bytes: Of each measurement.
         seconds: Of each measurement, not negative.
     """
-    seconds = np.asarray(seconds, dtype=np.float64)
-    columns = np.stack([np.ones(len(seconds)), macs, num_bytes], axis=1).astype(float)
+    times = np.asarray(seconds, dtype=np.float64)
+    columns = np.stack([np.ones(len(times)), macs, num_bytes], axis=1).astype(float)
     # Relative errors; times of 0 must not count infinitely much.
-    weights = 1 / np.maximum(seconds, max(seconds.max(initial=0.0) / 20, 1e-12))
+    weights = 1 / np.maximum(times, max(times.max(initial=0.0) / 20, 1e-12))
     scales = np.maximum(columns.max(axis=0, initial=0.0), 1e-300)
-    rows, wanted = columns / scales * weights[:, None], seconds * weights
+    rows, wanted = columns / scales * weights[:, None], times * weights
     best, least = np.zeros(3), float((wanted**2).sum())
     for count in (1, 2, 3):
         for chosen in combinations(range(3), count):

@@ -48,8 +48,9 @@ def isolate(graph: Graph, call: Call, batch_size: int) -> Isolated | None:
         None if the call cannot be taken out of its network.
     """
     specs = [flatten(graph).specs[ref] for ref in call.reads]
-    shapes = [shape_of(spec, batch_size) for spec in specs]
-    if not shapes or None in shapes:
+    found = [shape_of(spec, batch_size) for spec in specs]
+    shapes = [shape for shape in found if shape is not None]
+    if not shapes or len(shapes) < len(found):
         return None
     try:
         with names_kept():

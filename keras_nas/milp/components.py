@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from keras_nas.milp.problem import Problem, Terms
 
@@ -41,10 +42,10 @@ def restrict(problem: Problem, members: Sequence[int]) -> Problem:
     """Returns the problem of one batch, its pieces numbered from 0."""
     number = {i: place for place, i in enumerate(members)}
 
-    def pick(values):
+    def pick(values: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(values[i] for i in members)
 
-    def pick_rows(rows):
+    def pick_rows(rows: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(
             replace(row, terms=tuple((number[i], c) for i, c in row.terms))
             for row in rows

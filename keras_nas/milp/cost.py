@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,8 @@ class Cost:
         number = {key: i for i, key in enumerate(keys)}
         forms: dict = {}
         groups: dict[int, dict[tuple[int, ...], float]] = {}
-        self.constant = 0
+        # Whole, if all factors are.
+        self.constant: Any = 0
         for factor, linears in monomials:
             free = []
             for linear in linears:

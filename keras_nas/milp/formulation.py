@@ -29,7 +29,7 @@ integer points have the same `order`: the answer is unique.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_nas.milp.objectives import Objectives, Stage, against, near_value
@@ -121,7 +121,7 @@ class Formulation:
         model = pyo.ConcreteModel()
         pieces = range(len(problem.pieces))
 
-        def limits(_, i: int) -> tuple[int, int]:
+        def limits(_: Any, i: int) -> tuple[int, int]:
             return problem.low[i] - centre[i], problem.high[i] - centre[i]
 
         model.change = pyo.Var(pieces, domain=pyo.Integers, bounds=limits)
@@ -146,20 +146,20 @@ class Formulation:
                     variable.fix(curve.value(problem.low[i]) - curve.value(centre[i]))
         return model
 
-    def _add(self, low: float | None, body, high: float | None) -> None:
+    def _add(self, low: float | None, body: Any, high: float | None) -> None:
         self.model.rows.add((low, body, high))
 
-    def _linear(self, coefficients, variables):
+    def _linear(self, coefficients: Sequence[float], variables: Sequence[Any]) -> Any:
         from pyomo.core.expr.numeric_expr import LinearExpression
 
         return LinearExpression(
             constant=0, linear_coefs=coefficients, linear_vars=variables
         )
 
-    def _sum(self, terms):
-        terms = list(terms)
+    def _sum(self, terms: Iterable[tuple[int, float]]) -> Any:
+        listed = list(terms)
         change = self.model.change
-        return self._linear([c for _, c in terms], [change[i] for i, _ in terms])
+        return self._linear([c for _, c in listed], [change[i] for i, _ in listed])
 
     def _add_rows(self) -> None:
         for row in self.problem.rows:
@@ -195,7 +195,7 @@ class Formulation:
         gap = near.wanted - near_value(near, self.centre)
         self._add(gap, self._sum(near.terms) - over + under, gap)
 
-    def _objective(self, stage: Stage):
+    def _objective(self, stage: Stage) -> Any:
         """The objective, counted from the centre for all but the first two."""
         model = self.model
         if stage in (Stage.DEVIATION, Stage.DIRECTION):

@@ -102,9 +102,9 @@ class Ladders:
         self._all_kept = np.concatenate([np.zeros(0), *self.kept])
         self.rows = [row for row in shared if self._can_break(row)]
         self.rows_of: list[list[int]] = [[] for _ in self.members]
-        for number, row in enumerate(self.rows):
+        for place, row in enumerate(self.rows):
             for unit, _ in row.terms:
-                self.rows_of[unit].append(number)
+                self.rows_of[unit].append(place)
 
     @cached_property
     def top(self) -> np.ndarray:

@@ -25,7 +25,9 @@ def check_integers(problem: Problem) -> None:
         Infeasible: No integers, of either sign, satisfy them.
     """
     equations = [
-        (dict(row.terms), row.low) for row in problem.rows if row.low == row.high
+        (dict(row.terms), row.low)
+        for row in problem.rows
+        if row.low is not None and row.low == row.high
     ]
     fresh = len(problem.pieces)
     for number, step in enumerate(problem.steps):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from keras_nas.milp.problem import Problem, Row
 from keras_nas.milp.system import Infeasible
@@ -74,7 +75,7 @@ def tighten(
     return low, high
 
 
-def _tighten_above(low: list, high: list, terms, bound: int) -> None:
+def _tighten_above(low: list, high: list, terms: Any, bound: int) -> None:
     """Uses ``sum(c * size) <= bound``: each term leaves room for the least others."""
     least = [c * low[i] if c > 0 else _times(c, high[i]) for i, c in terms]
     open_terms = [place for place, value in enumerate(least) if value is None]

@@ -106,7 +106,9 @@ def sizes_above(
     return [int(size) for size in ladders.sizes(settled)]
 
 
-def _solve(ladders, system, solver, left) -> np.ndarray | None:
+def _solve(
+    ladders: Ladders, system: SizeSystem, solver: str, left: Callable[[], float]
+) -> np.ndarray | None:
     seconds = min(MOST_SECONDS, left())
     if seconds <= 0:
         return None

@@ -57,8 +57,8 @@ class Objectives:
             pairs = zip(self.curves.utility, sizes, strict=True)
             return -math.fsum(curve.value(size) for curve, size in pairs)
         if stage is Stage.CHANGE:
-            pairs = zip(self.curves.change, sizes, strict=True)
-            return math.fsum(curve.value(size) for curve, size in pairs)
+            changes = zip(self.curves.change, sizes, strict=True)
+            return math.fsum(curve.value(size) for curve, size in changes)
         return math.fsum(w * size for w, size in zip(self.order, sizes, strict=True))
 
     def values(self, stage: Stage, i: int, sizes: np.ndarray) -> np.ndarray:

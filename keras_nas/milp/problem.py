@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
+from keras_nas.axes import MaybeNone
 from keras_nas.milp.system import Infeasible, Linear, Piece, SizeSystem
 
 Terms = tuple[tuple[int, int], ...]
@@ -55,7 +57,7 @@ class Problem:
 
     pieces: tuple[Piece, ...]
     low: tuple[int, ...]
-    high: tuple[int | None, ...]
+    high: tuple[int | MaybeNone, ...]
     rows: tuple[Row, ...]
     steps: tuple[Step, ...]
     nears: tuple[Near, ...]
@@ -103,7 +105,7 @@ class Problem:
         return tuple(piece.size for piece in self.pieces)
 
 
-def total(terms: Terms, sizes) -> int:
+def total(terms: Terms, sizes: Any) -> int:
     """Returns ``sum(coefficient * size)``."""
     return sum(coefficient * sizes[i] for i, coefficient in terms)
 
@@ -118,7 +120,7 @@ def _row(terms: Terms, constant: int, low: int | None, high: int | None) -> Row:
 
 def _difference(left: Linear, right: Linear, index: dict) -> Row:
     """``left - right = 0``; a piece on both sides is joined and may cancel."""
-    count = Counter()
+    count: Counter[int] = Counter()
     for expr, sign in ((left, 1), (right, -1)):
         for key, coefficient in expr.terms.items():
             count[index[key]] += sign * coefficient

@@ -121,7 +121,9 @@ def _corners(rungs: Sequence[int], kept: np.ndarray) -> np.ndarray:
     return np.array(hull)
 
 
-def _is_below(rungs, kept, first: int, middle: int, last: int) -> bool:
+def _is_below(
+    rungs: Sequence[int], kept: np.ndarray, first: int, middle: int, last: int
+) -> bool:
     """Whether the middle one of three rungs is not above the line of the others."""
     rise = (kept[middle] - kept[first]) * (rungs[last] - rungs[first])
     return rise <= (kept[last] - kept[first]) * (rungs[middle] - rungs[first])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from keras_nas.milp.system import Key, Linear, SizeSystem
 
@@ -61,13 +62,16 @@ class _Search:
         """Rows that any change of one piece alone can break."""
         for left, right in self.system.equal:
             yield (*left.terms, *right.terms)
-        for rows in (self.system.steps, self.system.exact, self.system.near):
-            for expr, *_ in rows:
-                yield tuple(expr.terms)
+        system = self.system
+        rows: tuple[Any, ...] = (*system.steps, *system.exact, *system.near)
+        for expr, *_ in rows:
+            yield tuple(expr.terms)
 
     def _start(self) -> Iterator[Key]:
         system, present = self.system, self.present
-        for expr, *_ in (*system.exact, *system.near):
+        for expr, _ in system.exact:
+            yield from expr.terms
+        for expr, _, _ in system.near:
             yield from expr.terms
         for left, right in system.equal:
             if left.value(present) != right.value(present):
@@ -99,7 +103,8 @@ class _Search:
                     self.add(self.system.bounds[number][0].terms)
 
     def _can_bind(self, expr: Linear, low: int | None, high: int | None) -> bool:
-        least = most = expr.constant
+        least: float = expr.constant
+        most: float = expr.constant
         for key, coefficient in expr.terms.items():
             piece = self.pieces[key]
             if key not in self.reached or not piece.is_movable:
@@ -130,9 +135,13 @@ class _Search:
                 if self._touches(e)
             )
             + tuple((Linear({}, p.size), p.low, p.high) for p in broken),
-            steps=tuple((fold(e), *r) for e, *r in system.steps if self._touches(e)),
-            exact=tuple((fold(e), *r) for e, *r in system.exact),
-            near=tuple((fold(e), *r) for e, *r in system.near),
+            steps=tuple(
+                (fold(e), step, was)
+                for e, step, was in system.steps
+                if self._touches(e)
+            ),
+            exact=tuple((fold(e), size) for e, size in system.exact),
+            near=tuple((fold(e), size, weight) for e, size, weight in system.near),
         )
 
     def _touches(self, expr: Linear) -> bool:

@@ -29,6 +29,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,9 @@ class ReducedCosts:
         rows = list(self.problem.rows)
         ends = zip(self.numbers, self.multipliers, self.ends, strict=True)
         for r, y, (first, last) in ends:
-            distance = math.floor(min(room / abs(y), 1e15) + 1e-6) if y else math.inf
+            distance: Any = math.inf
+            if y:
+                distance = math.floor(min(room / abs(y), 1e15) + 1e-6)
             if distance >= last - first:
                 continue
             if y > 0:
@@ -253,7 +256,13 @@ class ReducedCosts:
         return value + row_value, gradient, hessian / smoothing
 
 
-def _soft_minima(costs, sizes, starts, owner, smoothing: float) -> tuple:
+def _soft_minima(
+    costs: np.ndarray,
+    sizes: np.ndarray,
+    starts: np.ndarray,
+    owner: np.ndarray,
+    smoothing: float,
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Sum of soft minima of groups, mean and variance of the sizes in each."""
     least = np.minimum.reduceat(costs, starts)
     weights = np.exp((least[owner] - costs) / smoothing)

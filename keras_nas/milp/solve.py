@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from keras_nas.milp import check, solvers
 from keras_nas.milp.components import batches, restrict
@@ -145,7 +146,9 @@ def _extreme(
     return expr.value({key: sizes.size(key) for key in system.present()})
 
 
-def _with_finite_limits(problem: Problem, task: Task, run_stages) -> tuple:
+def _with_finite_limits(
+    problem: Problem, task: Task, run_stages: Callable[[Problem, Task], Any]
+) -> tuple[list[int], Status]:
     """Widens the invented limits until the answer keeps clear of them."""
     for width in WIDTHS:
         limited = limit(problem, width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from keras_nas.milp import solvers
 from keras_nas.milp.components import connected
@@ -135,10 +136,10 @@ class _Stages:
         """Ends all stages if the best sizes are few enough to be listed."""
         room, everything = costs.tolerance, GROWTH * costs.most(self.problem)
         while self.task.deadline.left() > 0:
-            found = points(costs, room)
-            if found is None or room > everything:
+            every = points(costs, room)
+            if every is None or room > everything:
                 return False
-            found = [p for p in found.tolist() if self._keeps_done(p)]
+            found = [p for p in every.tolist() if self._keeps_done(p)]
             values = [self.objectives.value(stage, point) for point in found]
             needed = min(values, default=math.inf) - costs.bound + costs.tolerance
             if needed <= room:
@@ -198,7 +199,9 @@ class _Stages:
             del self.done[stage]
         self.objectives = Objectives(self.problem, self.curves)
 
-    def _solve(self, stage, problem: Problem, is_wide: bool = False) -> list[int]:
+    def _solve(
+        self, stage: Stage, problem: Problem, is_wide: bool = False
+    ) -> list[int]:
         """Solves one stage until every curve is exact at the solution (Kelley)."""
         objectives = Objectives(problem, self.curves)
         form = Formulation(objectives, self.centre, stage, self.done)
@@ -213,7 +216,9 @@ class _Stages:
             if not self._touch(form, used, sizes):
                 return sizes
 
-    def _relaxed_rounds(self, run, form, used) -> None:
+    def _relaxed_rounds(
+        self, run: solvers.Run, form: Formulation, used: Sequence[Stage]
+    ) -> None:
         """Finds most lines with fractional sizes: the same tangents, at a low price."""
         form.set_relaxed(True)
         while True:
@@ -231,7 +236,9 @@ class _Stages:
         for stage in used:
             if stage not in self.lines:
                 kind = stage is Stage.UTILITY
-                curves = self.curves.utility if kind else self.curves.change
+                curves: Sequence[Any] = (
+                    self.curves.utility if kind else self.curves.change
+                )
                 self.lines[stage] = [
                     Lines(curve, *both)
                     for curve, both in zip(curves, limits, strict=True)
@@ -245,7 +252,9 @@ class _Stages:
                 for line in lines.held:
                     form.add_line(stage, i, line)
 
-    def _touch(self, form, used, sizes) -> bool:
+    def _touch(
+        self, form: Formulation, used: Sequence[Stage], sizes: Sequence[float]
+    ) -> bool:
         """Adds the lines at a solution; returns whether one was not exact there."""
         is_loose = False
         for stage in used:
@@ -259,7 +268,7 @@ class _Stages:
     def _note(self, sizes: list[int]) -> None:
         """Remembers the best sizes, judged by all objectives in their order."""
 
-        def rank(candidate):
+        def rank(candidate: list[int]) -> list[float]:
             return [self.objectives.value(stage, candidate) for stage in Stage]
 
         if self.task.best is None or rank(sizes) < rank(self.task.best):

@@ -7,12 +7,14 @@ integer combination of piece sizes with a demand on its value.
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
-Key = Hashable
+# Anything that can be hashed; the atoms of a model, outside of tests.
+Key: TypeAlias = Any
 
 
 class Infeasible(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from keras_nas.errors import SolverError
+from keras_nas.errors import InternalError, SolverError
 from keras_nas.milp import solvers
 from keras_nas.milp.formulation import Formulation
 from keras_nas.milp.solvers import Deadline, Outcome
@@ -61,4 +61,9 @@ def run_once(run: solvers.Run, form: Formulation, task: Task) -> list[int]:
         if sizes is not None and task.best is None:
             task.best = sizes
         raise Expired
+    if sizes is None:
+        raise InternalError(
+            f"The solver {task.solver!r} ended with {answer.outcome} and no sizes.\n\n"
+            "Please report this. Received: its answer"
+        )
     return sizes

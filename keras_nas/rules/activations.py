@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.relation import AxisTensor, Mixed, Undescribed
 
@@ -62,7 +64,7 @@ def activation_mixes(
     return call.learn_activation(call, key, output)
 
 
-def _name(activation) -> str:
+def _name(activation: Any) -> str:
     """Returns the name of an activation as the settings of a layer hold it."""
     if activation is None:
         return "linear"

@@ -211,7 +211,7 @@ def _output_axes(
         return query.axes[-1:], {}, {}
     sizes = (setting,) if isinstance(setting, int) else tuple(setting)
     names = [f"output_shape_{number}" for number in range(len(sizes))]
-    axes = tuple(
+    axes: Axes = tuple(
         call.atom(size, name if len(sizes) > 1 else "output_shape")
         for size, name in zip(sizes, names, strict=True)
     )

@@ -124,7 +124,7 @@ def _attend(
         [*batch, "row", "value"],
     )
     output = relation.outputs[0]
-    outputs = (output,)
+    outputs: tuple[AxisTensor, ...] = (output,)
     if len(call.output_shapes) > 1:
         outputs += (AxisTensor((*output.axes[:-1], value.axes[-2])),)
     mixes: Mixes = ((value.axes[-2], SPREADS),)
@@ -152,9 +152,10 @@ def _with_query_heads(
         first, _ = call.unifier.split(groups, (2, num_groups - 2))
         call.freeze(first, f"'{call.name}', which needs two key heads on TensorFlow")
     heads = call.resolve(query.axes[2])
-    return tuple(
+    new_key, new_value = (
         AxisTensor((*tensor.axes[:2], heads, tensor.axes[3])) for tensor in (key, value)
     )
+    return new_key, new_value
 
 
 def _tie_grid_arguments(call: RuleCall, grid: Axes) -> dict[str, Sliced]:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_nas.axes import Atom, Expression, Fixed, Unifier
+from keras_nas.axes import Atom, Expression, Fixed, MaybeNone, Unifier
 from keras_nas.rules.relation import (
     AxisTensor,
     Mixed,
@@ -55,7 +55,7 @@ class RuleCall:
         weights: Mapping[str, tuple[int, ...]],
         args: tuple,
         kwargs: Mapping[str, Any],
-        output_shapes: Sequence[tuple[int | None, ...]],
+        output_shapes: Sequence[tuple[int | MaybeNone, ...]],
         layer: Any = None,
         learn_activation: LearnActivation | None = None,
         learn_inner: LearnInner | None = None,
@@ -232,7 +232,7 @@ def split_masks(
 
 
 @cache
-def positional_names(cls: type) -> tuple[str, ...]:
+def positional_names(cls: Any) -> tuple[str, ...]:
     """Names of the positional arguments of ``cls.call``, without ``self``."""
     kinds = (
         inspect.Parameter.POSITIONAL_ONLY,

@@ -38,12 +38,14 @@ def checked(function: Rule, call: RuleCall, *, may_refuse: bool) -> Relation:
     _check_weights(call, relation.weights)
     _check_outputs(call, relation)
     for key, value in relation.config.items():
-        size, real = getattr(value, "axis", None), call.config.get(key)
-        if isinstance(value, SizeOf) and isinstance(real, int) and size.size != real:
+        real = call.config.get(key)
+        if not isinstance(value, SizeOf) or not isinstance(real, int):
+            continue
+        if value.axis.size != real:
             raise contradiction(
                 call,
                 f"the setting {key!r} is {real}, but the axis that the rule gives it "
-                f"has size {size.size}",
+                f"has size {value.axis.size}",
             )
     return relation
 

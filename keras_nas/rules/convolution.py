@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from keras import layers
 
@@ -100,7 +102,7 @@ def separable_convolution(call: RuleCall) -> Relation:
     )
 
 
-def _with_kernel(relation: Relation, name: str, **changes) -> Relation:
+def _with_kernel(relation: Relation, name: str, **changes: Any) -> Relation:
     """Returns a relation with other facts about one of its weights."""
     kernel = dataclasses.replace(relation.weights[name], **changes)
     return dataclasses.replace(relation, weights={**relation.weights, name: kernel})
@@ -110,11 +112,11 @@ def _describe(
     call: RuleCall,
     inside: str,
     outside: str,
-    weights,
-    config,
-    widths=None,
-    kernels=(),
-):
+    weights: Mapping[str, str],
+    config: Mapping[str, str],
+    widths: Mapping[str, str] | None = None,
+    kernels: tuple[str, ...] = (),
+) -> Relation:
     """Describes a convolution by the patterns of its channel axes."""
     channel = call.channel_axis()
     first = channel == 1

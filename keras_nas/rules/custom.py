@@ -134,11 +134,11 @@ def register_rule(
         "widths": widths,
     }
     is_function = callable(rule)
-    if is_function:
+    if callable(rule):
         _check_function(cls, rule, given)
         function = rule
     else:
-        patterns = {key: dict(value or {}) for key, value in given.items()}
+        patterns: dict[str, Any] = {key: dict(v or {}) for key, v in given.items()}
         function = DeclaredRule(cls, rule, channel, **patterns).describe
     set_custom_rule(cls, lambda call: checked(function, call, may_refuse=is_function))
 

@@ -42,7 +42,7 @@ class DeclaredRule:
     rescale: Mapping[str, tuple[str, float]]
     widths: Mapping[str, str]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.tensors, str) or self.tensors.count("->") != 1:
             raise rule_error(
                 self.cls,

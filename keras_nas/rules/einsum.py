@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from keras import layers
 
@@ -120,7 +121,7 @@ def _output_shape(
     data: Sequence[str],
     output: Sequence[str],
     axes: Sequence[Expression],
-) -> int | tuple:
+) -> Any:
     """The shape without batch axis, and without the axes under the ellipsis."""
     setting = call.setting("output_shape")
     shape = (setting,) if isinstance(setting, int) else tuple(setting)

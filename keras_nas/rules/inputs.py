@@ -15,7 +15,7 @@ def input_layer(call: RuleCall) -> Relation:
     if not call.tensors:
         reason = f"model input '{call.name}'"
         return Relation(outputs=(call.frozen_output(reason=reason),))
-    shape = call.config.get("batch_shape") or call.config.get("shape")
+    shape = call.config.get("batch_shape") or call.config["shape"]
     sizes = tuple(
         None if size is None else SizeOf(axis)
         for size, axis in zip(shape, call.x.axes, strict=True)

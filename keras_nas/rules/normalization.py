@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from keras import layers
 
 from keras_nas.axes import Expression
@@ -87,12 +90,12 @@ def normalization(call: RuleCall) -> Relation:
 
 def _per_neuron(
     call: RuleCall,
-    axes,
+    axes: Sequence[int],
     *,
-    mixed=(),
-    scalars=(),
-    config=None,
-    equal=(),
+    mixed: Sequence[Any] = (),
+    scalars: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+    equal: tuple[tuple[Expression, ...], ...] = (),
 ) -> Relation:
     """Weights with one value for each neuron of ``axes``; the input passes."""
     normalized = tuple(call.resolve(call.x.axes[axis]) for axis in axes)
@@ -131,17 +134,19 @@ def _axes(call: RuleCall) -> tuple[int, ...]:
     return tuple(call.normal_axis(number) for number in axes)
 
 
-def _rank(value) -> int:
+def _rank(value: Any) -> int:
     rank = 0
-    while isinstance(value, (list, tuple)) or getattr(value, "ndim", 0):
+    while isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
         rank, value = rank + 1, value[0]
     return rank
 
 
-def _follow(call: RuleCall, value, axes: tuple[Expression, ...]):
+def _follow(
+    call: RuleCall, value: Any, axes: tuple[Expression, ...]
+) -> tuple[Expression, ...]:
     """Axes of an array in the settings: those it is as long as, else fixed."""
     sizes = []
-    while isinstance(value, (list, tuple)) or getattr(value, "ndim", 0):
+    while isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
         sizes.append(len(value))
         value = value[0]
     return tuple(

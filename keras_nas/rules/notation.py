@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from math import prod
+from typing import Any
 
 from keras_nas.axes import Expression, Fixed, product
 from keras_nas.rules.call import RuleCall
@@ -47,10 +48,10 @@ def describe(
     weights: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
     widths: Mapping[str, str] | None = None,
-    new: Mapping[str, float] | None = None,
+    new: Mapping[str, float | str] | None = None,
     channel: int = -1,
     kernels: tuple[str, ...] = (),
-    **parts,
+    **parts: Any,
 ) -> Relation:
     """Describes a call by patterns.
 
@@ -95,7 +96,7 @@ def describe(
     parts.setdefault(
         "macs",
         tuple(
-            (*match.positions(outputs[0], results[0], weights), *axes)
+            (*match.positions(outputs[0], results[0], weights or {}), *axes)
             for name in summed
             for axes in described[name].blocks
         ),
@@ -154,7 +155,9 @@ class _Match:
         self.sizes: dict[str, int] = {}
         self.passed: list[Expression] = []
 
-    def learn_sizes(self, weights: Mapping[str, str], config: Mapping[str, str]):
+    def learn_sizes(
+        self, weights: Mapping[str, str], config: Mapping[str, str]
+    ) -> None:
         """Reads the sizes of names from settings and weight shapes."""
         for key, pattern in config.items():
             token, value = parse(pattern)[0], self.call.config.get(key)
@@ -211,7 +214,8 @@ class _Match:
         new: float | str,
     ) -> WeightAxes:
         shape = self.call.weights[name]
-        dims, reads = [], set()
+        dims: list[Expression] = []
+        reads: set[int] = set()
         for number, (size, token) in enumerate(
             zip(shape, _expand(tokens, len(shape)), strict=True)
         ):

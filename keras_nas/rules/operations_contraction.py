@@ -157,7 +157,7 @@ def parse_equation(
         letters = re.sub("[^a-zA-Z]", "", left)
         once = sorted(letter for letter in letters if letters.count(letter) == 1)
         return inputs, [*hidden, *once]
-    output = []
+    output: list[str] = []
     for token in re.findall(r"\.\.\.|[a-zA-Z]", right):
         output += hidden if token == "..." else [token]
     return inputs, output

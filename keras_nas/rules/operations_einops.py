@@ -47,11 +47,11 @@ def _factors(
         return (axis,)
     if axis.size is None:
         raise Undescribed("it takes an axis of unknown size apart")
-    sizes = [lengths.get(name) for name in names]
+    given = [lengths.get(name) for name in names]
     known = 1
-    for size in sizes:
+    for size in given:
         known *= size or 1
-    if sizes.count(None) > 1:
+    if given.count(None) > 1:
         raise Undescribed(f"it takes an axis apart into {names} of unknown sizes")
-    sizes = [axis.size // known if size is None else size for size in sizes]
+    sizes = [axis.size // known if size is None else size for size in given]
     return call.unifier.factor(axis, sizes, call.name)

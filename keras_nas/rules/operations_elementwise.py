@@ -10,6 +10,7 @@ from keras_nas.rules.call import RuleCall
 from keras_nas.rules.registry import operation_rule
 from keras_nas.rules.relation import (
     AxisTensor,
+    Mixed,
     Relation,
     Sliced,
     Undescribed,
@@ -79,7 +80,7 @@ def binary(call: RuleCall) -> Relation:
 def division(call: RuleCall) -> Relation:
     """Undefined where the divisor is zero; a constant divisor stays as it is."""
     output, arguments = tie_operands(call, ("x1", "x2"))
-    partial = ()
+    partial: Mixed = ()
     if isinstance(call.argument("x2"), AxisTensor):
         partial = undefined_somewhere(call, output)
     return Relation(outputs=(output,), arguments=arguments, partial=partial)

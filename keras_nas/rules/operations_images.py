@@ -188,9 +188,10 @@ def _kernel(call: RuleCall, name: str) -> tuple[AxisTensor, dict[str, Sliced]]:
     if isinstance(value, AxisTensor):
         kernel = value
     else:
-        kernel = call.constant(value)
-        if kernel is None:
+        known = call.constant(value)
+        if known is None:
             raise Undescribed(f"its argument '{name}' is not a tensor")
+        kernel = known
         arguments[name] = call.sliced(value, kernel)
     for axis in kernel.axes[:-2]:
         call.freeze(axis, f"'{call.name}', which has it as its kernel")

@@ -42,7 +42,7 @@ def get_item(call: RuleCall) -> Relation:
     key = _written_out(old_key, call.x.rank)
     axes: list[Expression] = []
     sources: list[int | None] = []
-    new_key = []
+    new_key: list[Any] = []
     remaining = iter(range(call.x.rank))
     for entry in key:
         if entry is None:
@@ -70,7 +70,9 @@ def slice_rule(call: RuleCall) -> Relation:
     if any(isinstance(leaf, AxisTensor) for leaf in leaves(starts)):
         raise Undescribed("it starts where a tensor says")
     starts = [int(start) for start in np.asarray(starts)]
-    axes, new_starts, new_shape = [], [], []
+    axes: list[Expression] = []
+    new_starts: list[int | SizeOf] = []
+    new_shape: list[int | SizeOf] = []
     for axis, start, size in zip(
         call.x.axes, starts, call.setting("shape"), strict=True
     ):
@@ -184,7 +186,9 @@ def _cut(
     call: RuleCall, axis: Expression, start: int, stop: int
 ) -> tuple[Expression, Expression, Expression]:
     """Returns what is before, between and after two positions."""
-    return call.unifier.split(axis, (start, stop - start, axis.size - stop))
+    sizes = (start, stop - start, axis.size - stop)
+    before, between, after = call.unifier.split(axis, sizes)
+    return before, between, after
 
 
 def _as_slice(before: int, middle: int, after: int) -> slice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from keras_nas.axes import Expression, Fixed, total
 from keras_nas.rules.call import RuleCall
@@ -122,7 +123,8 @@ def glu(call: RuleCall) -> Relation:
 def pad(call: RuleCall) -> Relation:
     """Constants beside neurons are fillers; beside anything else they are fixed."""
     widths = _pad_widths(call)
-    axes, target = [], []
+    axes: list[Expression] = []
+    target: list[tuple[Any, Any]] = []
     for number, (before, after) in enumerate(widths):
         axis = call.x.axes[number]
         if axis.size is None or not before + after:
@@ -162,8 +164,8 @@ def _split(call: RuleCall, number: int) -> Relation:
     sections = call.setting("indices_or_sections")
     axis = call.x.axes[number]
     if axis.size is None:
-        parts = [call.fixed(shape[number]) for shape in call.output_shapes]
-        return Relation(outputs=_each(call, number, parts))
+        fixed = [call.fixed(shape[number]) for shape in call.output_shapes]
+        return Relation(outputs=_each(call, number, fixed))
     if isinstance(sections, int):
         sizes = [shape[number] for shape in call.output_shapes]
         parts = call.unifier.split(axis, sizes)

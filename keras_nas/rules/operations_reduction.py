@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from keras_nas.axes import Expression, Fixed
 from keras_nas.rules.call import RuleCall
@@ -105,7 +106,8 @@ def reduce_axes(tensor: AxisTensor, axes: Iterable[int], keepdims: bool) -> Axis
     """
     removed = set(axes)
     channel = tensor.channel % tensor.rank
-    kept, new_channel = [], -1
+    kept: list[Expression] = []
+    new_channel = -1
     for number, axis in enumerate(tensor.axes):
         if number in removed and not keepdims:
             continue
@@ -123,7 +125,7 @@ def mixes_over(
     return tuple((axis, sentence) for axis in axes if call.resolve(axis).atoms)
 
 
-def _reduced(call: RuleCall, setting, keepdims: bool) -> Relation:
+def _reduced(call: RuleCall, setting: Any, keepdims: bool) -> Relation:
     axes = _axes(call, setting)
     output = reduce_axes(call.x, axes, keepdims)
     return call.same(output, mixes=mixes_over(call, (call.x.axes[n] for n in axes)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras import layers
 
 from keras_nas.rules.activations import activation_mixes
@@ -80,7 +82,7 @@ def rescaling(call: RuleCall) -> Relation:
     """A list of scales or offsets follows the last axis."""
     config = {}
     for key in ("scale", "offset"):
-        value = call.config.get(key)
+        value: Any = call.config.get(key)
         if isinstance(value, dict):
             raise Undescribed(f"its setting '{key}' is not a list of numbers")
         if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:

@@ -107,7 +107,8 @@ def convolutional_lstm(call: RuleCall) -> Relation:
     shape = list(call.output_shapes[0])
     if call.setting("return_sequences"):
         del shape[1]
-    spatial = [call.fixed(size, f"a spatial axis of '{call.name}'") for size in shape]
+    reason = f"a spatial axis of '{call.name}'"
+    spatial: list[Expression] = [call.fixed(size, reason) for size in shape]
     step = _step(
         call, x, call.argument("initial_state"), 2, call.channel_axis(), spatial
     )
@@ -252,10 +253,7 @@ def _tie_state(
     call: RuleCall, state: Any, x: AxisTensor, units: Expression, channel: int
 ) -> Any:
     """Ties one state that goes in; returns what stands for it in the arguments."""
-    if isinstance(state, AxisTensor):
-        tensor = state
-    else:
-        tensor = call.constant(state)
+    tensor = state if isinstance(state, AxisTensor) else call.constant(state)
     if tensor is None:
         return state
     if tensor.rank != x.rank or tensor.axes[channel].size != units.size:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from keras_nas.axes import Expression, product
+from keras_nas.axes import Expression, MaybeNone, product
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.relation import AxisTensor, Undescribed
 
@@ -98,7 +98,7 @@ def _match_groups(
 
 
 def _first_group(
-    sizes: Sequence[int | None], targets: Sequence[int | None]
+    sizes: Sequence[int | MaybeNone], targets: Sequence[int | MaybeNone]
 ) -> Range | None:
     old = new = 1
     if sizes[0] is None or targets[0] is None:
@@ -117,7 +117,7 @@ def _first_group(
 
 
 def _regroup(
-    call: RuleCall, group: Sequence[Expression], targets: Sequence[int]
+    call: RuleCall, group: Sequence[Expression], targets: Sequence[int | MaybeNone]
 ) -> Sequence[Expression]:
     """Returns the axes that a group of axes of the same product becomes."""
     if len(targets) == 1:
@@ -127,7 +127,7 @@ def _regroup(
 
 
 def _rest(
-    call: RuleCall, group: Sequence[Expression], targets: Sequence[int | None]
+    call: RuleCall, group: Sequence[Expression], targets: Sequence[int | MaybeNone]
 ) -> list[Expression]:
     """Returns the axes between the matched groups, which are fixed."""
     reason = f"'{call.name}', which regroups it with an axis of unknown size"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from keras_nas.axes import Expression
+from keras_nas.axes import Expression, MaybeNone
 
 INITIALIZER = "initializer"
 
@@ -48,7 +48,7 @@ class AxisTensor:
         return len(self.axes)
 
     @property
-    def shape(self) -> tuple[int | None, ...]:
+    def shape(self) -> tuple[int | MaybeNone, ...]:
         return tuple(axis.size for axis in self.axes)
 
 
@@ -113,7 +113,7 @@ class WeightAxes:
     rescale: tuple[tuple[Expression, float], ...] = ()
 
     @property
-    def shape(self) -> tuple[int | None, ...]:
+    def shape(self) -> tuple[int | MaybeNone, ...]:
         shape = [axis.size for axis in self.blocks[0]]
         if len(self.blocks) > 1:
             shape[self.joined] = sum(block[self.joined].size for block in self.blocks)

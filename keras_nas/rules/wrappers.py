@@ -121,7 +121,7 @@ def _merge(
     call: RuleCall, mode: str, left: AxisTensor, right: AxisTensor
 ) -> AxisTensor:
     """Returns the one output that a merge mode makes of two."""
-    axes = []
+    axes: list[Expression] = []
     for a, b in zip(left.axes, right.axes, strict=True):
         if mode == "concat" and len(axes) == left.rank - 1:
             axes.append(total((call.resolve(a), call.resolve(b))))

@@ -97,7 +97,7 @@ class Callbacks(EvolverCallback):
         for callback in self.callbacks:
             callback.on_new_best(trial)
 
-    def on_generation_end(self, generation: int, state: State) -> None:
+    def on_generation_end(self, generation: int, state: Any) -> None:
         """Tells all the numbers of the generation."""
         logs = history_row(state.rounds[generation], state.best)
         for callback in self.callbacks:

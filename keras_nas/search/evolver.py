@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, cast
 
 from keras_nas.errors import InvalidRequestError, SearchError
 from keras_nas.search.budget import Budget
@@ -38,6 +38,7 @@ from keras_nas.search.training import (
     carried_optimizer,
     make_optimizer,
 )
+from keras_nas.search.trial import Trial
 
 # Accuracies that agree to so many digits are equal; then the smaller network wins.
 _DIGITS = 3
@@ -186,7 +187,7 @@ class KerasEvolver:
         self.mutation = mutation or default_mutation()
         max_params = (constraints or {}).get("params")
         self.context = Context(
-            shields=shields,
+            shields=cast(tuple[str, ...], shields),
             importance=importance,
             max_params=None if max_params is None else int(max_params),
         )
@@ -296,7 +297,7 @@ class KerasEvolver:
         space = self.space
         if self.model is None and space is None:
             space = image_space(data.x.shape[1:], data.num_classes)
-        given = self.mutate_training
+        given: Any = self.mutate_training
         evolves, is_default = given is not None, given == "default"
         return GraphBreeder(
             space=space,
@@ -335,7 +336,8 @@ class KerasEvolver:
         if self._evaluator is None:
             return self.result.best_model()
         model = self.result.best_model(with_optimizer=True)
-        training = {**self._evaluator.training, **self.result.best.training}
+        best = cast(Trial, self.result.best)
+        training = {**self._evaluator.training, **best.training}
         optimizer = carried_optimizer(model, make_optimizer(training))
         metrics = list(self._evaluator.metrics or ())
         model.compile(optimizer, self._evaluator.loss_for(model), metrics=metrics)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas.errors import JournalError, SearchError
+from keras_nas.records import loads
 
 try:
     import fcntl
 except ImportError:  # Windows: two runs in one directory are not noticed there.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # A module, or nothing.
 
 FORMAT = 1
 NAME = "journal.jsonl"
@@ -82,10 +83,10 @@ class Journal:
         Raises:
             SearchError: The disk is full. The journal is as it was before.
         """
-        event = plain(event)
-        self._write(event)
-        self.events.append(event)
-        return event
+        kept: dict[str, Any] = plain(event)
+        self._write(kept)
+        self.events.append(kept)
+        return kept
 
     def _write(self, event: dict[str, Any]) -> None:
         line = json.dumps(event, allow_nan=False) + "\n"
@@ -155,7 +156,8 @@ def parse(path: Path) -> tuple[dict, list[dict], int]:
     if not events:
         return {}, [], length
     header = events[0]
-    if header["event"] != "run" or header.get("format") != FORMAT:
+    is_run = header["event"] == "run" and isinstance(header.get("settings"), dict)
+    if not is_run or header.get("format") != FORMAT:
         raise JournalError(
             f"The first line of the journal is not that of a run in format {FORMAT}."
             f"\n\nUse the version of keras_nas that wrote it, or another directory. "
@@ -166,7 +168,7 @@ def parse(path: Path) -> tuple[dict, list[dict], int]:
 
 def _parse_line(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return loads(line)
     except ValueError:
         return None
 

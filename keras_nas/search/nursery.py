@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import SearchError
 from keras_nas.search.breeding import Candidate, Parent
 from keras_nas.search.evaluation import (
@@ -43,11 +44,11 @@ class Place:
     number: int
     round: int
     proposal: Proposal
-    candidate: Candidate | None = None
-    costs: Mapping[str, float] | None = None
+    candidate: Candidate | MaybeNone = None
+    costs: Mapping[str, float] | MaybeNone = None
     draws: int = 1
     start: Path | None = None
-    twin: int | None = None
+    twin: int | MaybeNone = None
     error: str | None = None
 
 

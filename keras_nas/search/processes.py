@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.search.evaluation import Evaluator, Job, Outcome, run_job
 from keras_nas.search.runners import GRACE_S, START_S, Runner
@@ -25,7 +26,7 @@ class _Worker:
     pipe: Any
     is_ready: bool = False
     done: int = 0
-    job: Job | None = None
+    job: Job | MaybeNone = None
     deadline: float | None = None
 
 
@@ -72,7 +73,7 @@ class ProcessRunner(Runner):
             while more and len(self._busy()) < self.workers:
                 job = next(jobs, None)
                 more = job is not None
-                if more:
+                if job is not None:
                     self._start(job, evaluator)
             yield from self._collect()
 

@@ -16,8 +16,8 @@ class FutureRunner(Runner):
 
     Dask (``client.get_executor()``), MPI (``mpi4py.futures.MPIPoolExecutor()``) and
     others have one (all three were tried, ``benchmarks/cluster_check.py``). The
-    directory of the run must be on a file system that all machines see. A job that hangs is given up at its time limit, but only its
-    executor could end it.
+    directory of the run must be on a file system that all machines see. A job that
+    hangs is given up at its time limit, but only its executor could end it.
 
     Args:
         executor: Not closed in the end: it is yours.
@@ -39,7 +39,7 @@ class FutureRunner(Runner):
             while more and len(pending) < self.workers:
                 job = next(jobs, None)
                 more = job is not None
-                if more:
+                if job is not None:
                     limit = job.time_limit_s
                     end = None
                     if limit is not None:

@@ -242,7 +242,7 @@ class Run:
             if repeat not in self.state.finals.get(trial.number, {})
         ]
         nursery = Nursery(search, self.state, self.files)
-        jobs = {}
+        jobs: dict[int, Any] = {}
         for trial, repeat in wanted:
             with names_anew():
                 start = nursery.make_again(trial, repeat)

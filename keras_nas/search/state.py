@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_nas.errors import JournalError
-from keras_nas.search.trial import Proposal, Trial, best_of
+from keras_nas.records import Record
+from keras_nas.search.trial import Proposal, Trial, best_of, score_of
 
 
 @dataclass
@@ -65,33 +66,40 @@ class State:
             try:
                 state.apply(event)
             except (KeyError, IndexError, ValueError, TypeError) as error:
+                reason = str(error).partition("\n")[0]
                 raise JournalError(
-                    f"Line {number} of the journal is damaged: a '{event['event']}' "
-                    f"cannot stand there ({type(error).__name__}: {error}).\n\nRestore "
-                    f"the file from a copy, or delete the lines from number {number} "
-                    f"on to repeat what they told. Received: {str(event)[:80]}"
+                    f"Line {number} of the journal is damaged: a {event['event']!r} "
+                    f"cannot stand there ({type(error).__name__}: {reason}).\n\n"
+                    f"Restore the file from a copy, or delete the lines from number "
+                    f"{number} on to repeat what they told. Received: {str(event)[:80]}"
                 ) from error
         return state
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Takes in one event."""
         kind = event["event"]
-        self.seconds = max(self.seconds, event.get("at", 0.0))
+        record = Record(event, "event")
+        if "at" in record:
+            self.seconds = max(self.seconds, record.number("at"))
         if kind == "ask":
-            proposals = [Proposal.from_json(row) for row in event["proposals"]]
+            proposals = [Proposal.from_json(row) for row in record.values("proposals")]
             if event["round"] != len(self.rounds) or event["first"] != self.num_trials:
                 raise ValueError("a round is missing before it")
             self.rounds.append(Round(event["round"], event["first"], proposals))
         elif kind == "trial":
             trial = Trial.from_json(event)
-            self.rounds[trial.round].trials[trial.number] = trial
+            entry = self.rounds[trial.round]
+            if not 0 <= trial.number - entry.first < len(entry.proposals):
+                raise ValueError("nobody asked for it")
+            entry.trials[trial.number] = trial
             known = [trial] if self._best is None else [self._best, trial]
             self._best = best_of(known)
         elif kind == "close":
-            self.rounds[event["round"]].is_closed = True
+            self.rounds[record.integer("round", 0)].is_closed = True
         elif kind == "final":
-            scores = self.finals.setdefault(event["trial"], {})
-            scores[event["repeat"]] = event["score"]
+            trial = self.trial(record.integer("trial", 0))
+            scores = self.finals.setdefault(trial.number, {})
+            scores[record.integer("repeat", 0)] = score_of(event["score"], record)
 
     @property
     def num_trials(self) -> int:
@@ -132,10 +140,6 @@ class State:
     def final_means(self) -> dict[int, float]:
         """Returns the mean score of every finalist over its repeats."""
         return {
-            number: sum(map(_or_worst, scores.values())) / len(scores)
+            number: sum(scores.values()) / len(scores)
             for number, scores in self.finals.items()
         }
-
-
-def _or_worst(score: float | None) -> float:
-    return -float("inf") if score is None else score

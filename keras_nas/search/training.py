@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -152,7 +152,7 @@ class TrainingEvaluator(Evaluator):
         if job.time_limit_s is not None:
             deadline = time.monotonic() + job.time_limit_s
         keras.utils.set_random_seed(job.seed)
-        model = load_model(job.start, with_optimizer=self.inherits)
+        model = load_model(cast(str, job.start), with_optimizer=self.inherits)
         with quiet_tensorflow():
             metrics = self.train_and_score(model, job, deadline)
         if job.out is not None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from keras_nas.records import Record
+
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -53,8 +55,12 @@ class Proposal:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Proposal:
         """Returns the proposal of a line of the journal."""
-        parents = tuple(row.get("parents", ()))
-        return cls(parents, row.get("mutate", False), row.get("architecture"))
+        record = Record(row, "proposal")
+        parents = record.values("parents") if "parents" in record else []
+        if len(parents) > 2 or not all(map(_is_number, parents)):
+            record.refuse("has other parents than at most two numbers", parents)
+        mutate = record.truth("mutate") if "mutate" in record else False
+        return cls(tuple(parents), mutate, row.get("architecture"))
 
     @property
     def is_continuation(self) -> bool:
@@ -132,12 +138,48 @@ class Trial:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Trial:
         """Returns the trial of a line of the journal."""
-        values = {entry.name: row[entry.name] for entry in fields(cls)}
-        values["proposal"] = Proposal.from_json(row["proposal"])
-        values["status"] = Status(row["status"])
-        worst = -float("inf")
-        values["scores"] = tuple(worst if x is None else x for x in row["scores"])
-        return cls(**values)
+        record = Record(row, "trial")
+        scores = [score_of(each, record) for each in record.values("scores")]
+        if not scores:
+            record.refuse("has no scores", row)
+        source, error = row["source"], row["error"]
+        return cls(
+            number=record.integer("number", 0),
+            round=record.integer("round", 0),
+            proposal=Proposal.from_json(row["proposal"]),
+            status=Status(record.text("status")),
+            scores=tuple(scores),
+            metrics=_numbers(record, "metrics"),
+            costs=_numbers(record, "costs"),
+            key=record.text("key"),
+            architecture=row["architecture"],
+            training=dict(record.record("training").items()),
+            description=record.text("description"),
+            source=None if source is None else record.integer("source", 0),
+            error=None if error is None else record.text("error"),
+            seconds=record.number("seconds"),
+            draws=record.integer("draws", 0),
+        )
+
+
+def score_of(value: Any, record: Record) -> float:
+    """Returns a score as the journal holds it; null is the worst one."""
+    if value is None:
+        return -float("inf")
+    return Record({"score": value}, f"{record.what} with scores").number("score", None)
+
+
+def _numbers(record: Record, name: str) -> dict[str, Any]:
+    """Takes an object of numbers, of which some may be null."""
+    inner = record.record(name)
+    for key, value in inner.items():
+        if value is not None and not isinstance(value, bool):
+            inner.number(key, None)
+    return dict(inner.items())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

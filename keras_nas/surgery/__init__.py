@@ -13,13 +13,13 @@ from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.measuring import LatencyCheck
 from keras_nas.surgery.overview import VertexView, overview
 from keras_nas.surgery.plan import Plan
+from keras_nas.surgery.prune_plan import PrunePlan
 from keras_nas.surgery.prune_verbs import (
     count,
     measure_latency,
     plan_prune,
     prune,
 )
-from keras_nas.surgery.pruning import PrunePlan
 from keras_nas.surgery.recipe import Recipe
 from keras_nas.surgery.recipe_verbs import recipe, replay
 from keras_nas.surgery.requests import near

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas.axes import Atom, Expression, index_of, size_of
+from keras_nas.axes import Atom, Expression, MaybeNone, index_of, size_of
 from keras_nas.graph import Analysis, Call, Graph, Part, TensorSpec, Vertex, Weight
 from keras_nas.rules import (
     AxisTensor,
@@ -186,7 +186,7 @@ class _Change:
             return array.tolist() if isinstance(leaf.value, (list, tuple)) else array
         return leaf
 
-    def _size(self, axis: Expression) -> int | None:
+    def _size(self, axis: Expression) -> int | MaybeNone:
         return size_of(self.analysis.resolve(axis), self.sizes)
 
     def _index(self, axis: Expression) -> np.ndarray | None:
@@ -195,7 +195,9 @@ class _Change:
         return index_of(self.analysis.resolve(axis), self.keep)
 
 
-def _with_arguments(vertex: Vertex, cls: type, arguments: Mapping[str, Any]):
+def _with_arguments(
+    vertex: Vertex, cls: type, arguments: Mapping[str, Any]
+) -> tuple[tuple, dict[str, Any]]:
     """Exchanges call arguments by name; tensors in them stay where they are."""
     names = positional_names(cls)
     args, kwargs = list(vertex.args), dict(vertex.kwargs)

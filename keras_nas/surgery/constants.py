@@ -128,11 +128,12 @@ def _known(model: Any, analysis: Analysis) -> dict[TensorRef, _Known]:
 
 
 def _output(
-    model: Any, analysis: Analysis, call: Call, inputs: list[_Known | None]
+    model: Any, analysis: Analysis, call: Call, arriving: list[_Known | None]
 ) -> _Known | None:
     """Returns what a call makes of what is known; None if nobody knows."""
     cls = call.part.cls
-    if call.part.is_operation or not inputs or None in inputs:
+    inputs = [known for known in arriving if known is not None]
+    if call.part.is_operation or not inputs or len(inputs) < len(arriving):
         return None
     if call.part.is_input:
         # Of a nested model: what arrives from outside.

@@ -15,13 +15,15 @@ for one sample, or for the whole batch where a model was made for a fixed one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from keras_nas.axes import (
+    Atom,
     Expression,
     Fixed,
     Product,
@@ -84,11 +86,13 @@ def call_costs(analysis: Analysis) -> Iterator[tuple[Call, CallCost]]:
         )
 
 
-def evaluate(axes: Iterable[Axes], sizes=None) -> int:
+def evaluate(
+    axes: Iterable[Axes], sizes: Mapping[Atom, int] | None = None
+) -> int:
     """Returns the sum of the products of axes, at new sizes of atoms if given."""
-    sizes = sizes or {}
+    new = sizes or {}
     return sum(
-        prod(1 if a.size is None else size_of(a, sizes) for a in each) for each in axes
+        prod(1 if a.size is None else size_of(a, new) for a in each) for each in axes
     )
 
 
@@ -168,7 +172,7 @@ def _parts(axis: Expression) -> list[tuple[int, list[Linear]]]:
     """
     terms: dict[Key, int] = {}
     constant = 0
-    by_tail: dict[Expression, list[Expression]] = {}
+    by_tail: dict[tuple[int, Expression], list[Expression]] = {}
     stack = [(term, 1) for term in reversed(terms_of(axis))]
     while stack:
         term, times = stack.pop()
@@ -185,9 +189,7 @@ def _parts(axis: Expression) -> list[tuple[int, list[Linear]]]:
             terms[free[0]] = terms.get(free[0], 0) + times * fixed
     parts = [(1, [Linear(terms, constant)])] if terms or constant else []
     for (times, tail), heads in by_tail.items():
-        head = Linear(dict.fromkeys(heads, 0))
-        for atom in heads:
-            head.terms[atom] += 1
+        head = Linear(dict(Counter(heads)))
         parts += [
             (times * more, [head, *forms]) for more, forms in _parts_of_tail(tail)
         ]

@@ -54,7 +54,8 @@ def _what_is_free(axis: Expression) -> Iterator[str]:
 def _what_is_tied(
     graph: Graph, analysis: Analysis, path: str, axis: Expression
 ) -> Iterator[str]:
-    same, sharing = [], []
+    same: list[str] = []
+    sharing: list[str] = []
     for other in sized_layers(graph, analysis):
         channel = analysis.channel_of(analysis.output_of(other))
         if other == path or channel is None or not channel.atoms & axis.atoms:

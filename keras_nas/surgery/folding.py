@@ -51,7 +51,7 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Returns key of a reader -> mean of what dropped neurons add to its output."""
     copy = copy_to_run(graph)
-    sums = {reader.key: 0.0 for reader in readers}
+    sums: dict[str, Any] = {reader.key: 0.0 for reader in readers}
     counts = dict.fromkeys(sums, 0)
 
     def look(reader: Reader, linear: Callable[[Any], Any], inputs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from keras_nas.graph import Graph as Structure
 from keras_nas.graph import build, wrap
@@ -18,7 +18,8 @@ from keras_nas.surgery.edits import (
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.planning import plan_inputs, plan_sizes
-from keras_nas.surgery.pruning import PrunePlan, plan_pruning
+from keras_nas.surgery.prune_plan import PrunePlan
+from keras_nas.surgery.pruning import plan_pruning
 from keras_nas.surgery.targets import Targets
 
 
@@ -91,18 +92,19 @@ class Graph(Structure):
 
     def prune(self, **keywords: Any) -> Graph:
         """Returns the graph without unimportant neurons. See `keras_nas.prune`."""
-        return self.plan_prune(**keywords).apply_to_graph()
+        return _own(self.plan_prune(**keywords).apply_to_graph())
 
     def resize(self, requests: Any, size: Any = None, **keywords: Any) -> Graph:
         """Returns the graph with layers of other sizes. See `keras_nas.resize`."""
-        return self.plan(requests, size, **keywords).apply_to_graph()
+        return _own(self.plan(requests, size, **keywords).apply_to_graph())
 
     def resize_inputs(self, name: str, sizes: Any, **keywords: Any) -> Graph:
         """Returns the graph with a layer's inputs of other sizes.
 
         See `keras_nas.resize_inputs`.
         """
-        return plan_inputs(self, name, sizes, self._options(keywords)).apply_to_graph()
+        plan = plan_inputs(self, name, sizes, self._options(keywords))
+        return _own(plan.apply_to_graph())
 
     def insert(
         self,
@@ -114,7 +116,8 @@ class Graph(Structure):
         **keywords: Any,
     ) -> Graph:
         """Returns the graph with more layers. See `keras_nas.insert`."""
-        return insert_layers(self, layers, after, to, identity, self._options(keywords))
+        options = self._options(keywords)
+        return _own(insert_layers(self, layers, after, to, identity, options))
 
     def remove(
         self,
@@ -125,7 +128,8 @@ class Graph(Structure):
         **keywords: Any,
     ) -> Graph:
         """Returns the graph without some vertices. See `keras_nas.remove`."""
-        return remove_vertices(self, names, align, connect, self._options(keywords))
+        options = self._options(keywords)
+        return _own(remove_vertices(self, names, align, connect, options))
 
     def connect(
         self,
@@ -140,8 +144,10 @@ class Graph(Structure):
     ) -> Graph:
         """Returns the graph with one more edge. See `keras_nas.connect`."""
         options = self._options(keywords)
-        return connect_vertices(
-            self, source, target, position, merge, via, align, options
+        return _own(
+            connect_vertices(
+                self, source, target, position, merge, via, align, options
+            )
         )
 
     def disconnect(
@@ -156,8 +162,8 @@ class Graph(Structure):
     ) -> Graph:
         """Returns the graph without one edge. See `keras_nas.disconnect`."""
         options = self._options(keywords)
-        return disconnect_vertices(
-            self, source, target, occurrence, tidy, align, options
+        return _own(
+            disconnect_vertices(self, source, target, occurrence, tidy, align, options)
         )
 
     def graft(
@@ -204,11 +210,11 @@ class Graph(Structure):
         Source: the ``CrossoverSwap`` of NaiveGAflux.jl.
         """
         options = self._options(keywords)
-        return graft_segment(self, other, segment, place, align, options)
+        return _own(graft_segment(self, other, segment, place, align, options))
 
     def replace(self, name: str, layer: Any, **keywords: Any) -> Graph:
         """Returns the graph with another layer in a place. See `keras_nas.replace`."""
-        return replace_layer(self, name, layer, self._options(keywords))
+        return _own(replace_layer(self, name, layer, self._options(keywords)))
 
     def _options(self, keywords: Mapping[str, Any]) -> Options:
         """Reads the shared keywords, and refuses what this graph cannot do."""
@@ -216,6 +222,11 @@ class Graph(Structure):
         if options.carry_optimizer:
             self.check_optimizer()
         return options
+
+
+def _own(edited: Structure) -> Graph:
+    """Says that an edit keeps the class of the graph that it was given."""
+    return cast(Graph, edited)
 
 
 def as_requests(requests: Any, size: Any, axis: str | None) -> Mapping[Any, Any]:

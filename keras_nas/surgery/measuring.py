@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -81,7 +81,8 @@ def measure(
     for number, work in enumerate(loads[0]):
         points = [point(width, number) for width in range(len(widths))]
         kind = work.call.part.cls.__name__
-        known = () if None in points else tuple(points)
+        known = tuple(each for each in points if each is not None)
+        known = known if len(known) == len(points) else ()
         vertices.append(VertexLatency(work.call.path, kind, known))
     return LatencyTable(
         vertices=tuple(vertices),
@@ -162,7 +163,8 @@ def inputs_of(graph: Graph, batch_size: int) -> Any:
         if not isinstance(leaf, TensorRef):
             return leaf
         spec = specs[leaf]
-        return sample(shape_of(spec, batch_size), spec.dtype)
+        shape = cast(tuple[int, ...], shape_of(spec, batch_size))
+        return sample(shape, spec.dtype)
 
     return map_leaves(thaw, graph.body.inputs)
 

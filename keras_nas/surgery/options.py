@@ -59,7 +59,7 @@ class Options:
     fold_constants: bool = False
     data: Any = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.solver not in SOLVERS:
             raise InvalidRequestError(
                 f"There is no solver named {self.solver!r}.\n\nChoose one of "

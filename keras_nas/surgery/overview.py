@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from keras_nas.axes import Atom, Expression, fixed_reasons
 from keras_nas.graph import Analysis, Call
@@ -48,7 +49,7 @@ def overview(analysis: Analysis) -> list[VertexView]:
     groups = _Groups()
     views = []
     for path in _in_reading_order(analysis, inputs):
-        axis = analysis.channel_of(analysis.output_of(path))
+        axis: Any = analysis.channel_of(analysis.output_of(path))
         has_size = axis is not None and axis.size is not None
         further = names.further_widths(path).items()
         views.append(
@@ -69,7 +70,7 @@ def overview(analysis: Analysis) -> list[VertexView]:
 class _Groups:
     """Numbers the families of neurons in the order in which a reader meets them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._numbers: dict[Atom, int] = {}
 
     def name(self, atom: Atom) -> str:

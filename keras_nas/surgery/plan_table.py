@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from keras_nas.axes import Expression
 from keras_nas.graph import Analysis, Graph
 from keras_nas.importance import sized_layers
 from keras_nas.surgery.changes import Change
@@ -76,7 +77,7 @@ def _without_repeats(rows: Sequence[tuple]) -> list[tuple]:
     return shown
 
 
-def _why(requests: Sequence[Request], path: str, axis) -> str:
+def _why(requests: Sequence[Request], path: str, axis: Expression) -> str:
     for request in requests:
         if request.path == path and request.axis == axis:
             return "asked for"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from keras_nas.axes import Atom, Expression, Fixed, Product, Sum, factors_of, terms_of
 from keras_nas.milp import Linear
@@ -61,7 +62,8 @@ def hold(
         ]
         if len(free) < 2:
             continue
-        given = {f: requested[f] for f in free if requested.get(f) is not None}
+        exact = {f: size for f, size in requested.items() if size is not None}
+        given = {f: exact[f] for f in free if f in exact}
         if item in wanted_whole and len(given) < len(free):
             # The sizes of the whole and of these factors are known; others follow.
             sizes |= given
@@ -69,8 +71,8 @@ def hold(
         chosen = _choose(free, asked, last_free and item in wanted_whole)
         # Of a square (the same axis twice) the second one holds the first one, too.
         for factor in free[:chosen] + free[chosen + 1 :]:
-            if requested.get(factor) is not None:
-                sizes[factor] = requested[factor]
+            if factor in exact:
+                sizes[factor] = exact[factor]
             else:
                 held |= factor.atoms
     return Held(sizes, frozenset(held - locked))
@@ -81,7 +83,7 @@ def linear_size(axis: Expression, held: Held, locked: frozenset[Atom]) -> Linear
     terms: dict[Atom, int] = {}
     constant = 0
     still = held.atoms | locked
-    stack = [(axis, 1)]
+    stack: list[tuple[Expression, int]] = [(axis, 1)]
     while stack:
         part, times = stack.pop()
         if isinstance(part, Fixed):
@@ -91,7 +93,8 @@ def linear_size(axis: Expression, held: Held, locked: frozenset[Atom]) -> Linear
         elif isinstance(part, Sum):
             stack.extend((term, times) for term in part.parts)
         else:
-            free, times = _free_factor(part, held, still, times)
+            item = cast(Product, part)
+            free, times = _free_factor(item, held, still, times)
             stack.append((free, times))
     return Linear(terms, constant)
 

@@ -65,12 +65,14 @@ class PrunePlan(Plan):
     @cached_property
     def old_latency(self) -> float | None:
         """Seconds that the table predicts before; None without a table."""
-        return self._predicted({})
+        table = self.latency_table
+        return None if table is None else self._predicted(table, {})
 
     @cached_property
     def latency(self) -> float | None:
         """Seconds that the table predicts after; None without a table."""
-        return self._predicted(self.atom_sizes)
+        table = self.latency_table
+        return None if table is None else self._predicted(table, self.atom_sizes)
 
     def check_latency(
         self, *, repetitions: int = 20, warm_up: int = 3
@@ -99,17 +101,15 @@ class PrunePlan(Plan):
             old.seconds,
             new.seconds,
             new.spread,
-            self.old_latency,
-            self.latency,
+            self._predicted(table, {}),
+            self._predicted(table, self.atom_sizes),
             table.error,
         )
 
-    def _predicted(self, sizes: Mapping[Atom, int]) -> float | None:
-        if self.latency_table is None:
-            return None
+    def _predicted(self, table: LatencyTable, sizes: Mapping[Atom, int]) -> float:
         axes = self.analysis.all_axes()
         keys = sorted({a for x in axes for a in x.atoms}, key=lambda a: a.serial)
-        cost = latency_cost(self.analysis, self.latency_table, keys)
+        cost = latency_cost(self.analysis, table, keys)
         return latency_at(cost, np.array([sizes.get(key, key.size) for key in keys]))
 
     def __str__(self) -> str:
@@ -121,7 +121,7 @@ class PrunePlan(Plan):
                 line += f", asked for at most {self.targets[name]:,}"
             lines.append(line)
         if self.latency_table is not None:
-            lines.append(self._latency_line())
+            lines.append(self._latency_line(self.latency_table))
         if self.counts.remark and self.targets.keys() & {"flops", "memory"}:
             lines.append(self.counts.remark)
         lines.append(
@@ -130,12 +130,12 @@ class PrunePlan(Plan):
         )
         return f"{super().__str__()}\n" + "\n".join(lines)
 
-    def _latency_line(self) -> str:
-        old, new = self.old_latency, self.latency
+    def _latency_line(self, table: LatencyTable) -> str:
+        old, new = self._predicted(table, {}), self._predicted(table, self.atom_sizes)
         line = (
             f"latency: {duration(old)} -> {duration(new)} predicted "
             f"({new / old:.1%}; the table was wrong by up to "
-            f"{self.latency_table.error:.0%})"
+            f"{table.error:.0%})"
         )
         if "latency" in self.targets:
             line += f", asked for at most {duration(self.targets['latency'])}"

@@ -7,7 +7,8 @@ from typing import Any
 from keras_nas.graph import analyze
 from keras_nas.latency import LatencyTable
 from keras_nas.surgery.counting import Counts, count_analysis
-from keras_nas.surgery.pruning import PrunePlan, measure_graph
+from keras_nas.surgery.prune_plan import PrunePlan
+from keras_nas.surgery.pruning import measure_graph
 from keras_nas.surgery.verbs import as_graph
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class _Pruning:
         system = self.system
         try:
             if self.targets.threshold is not None:
-                system = self._above_threshold(system)
+                system = self._above_threshold(system, self.targets.threshold)
             if self.budgets:
                 sizes = self._solve(system)
             else:
@@ -147,7 +147,7 @@ class _Pruning:
             )
             for piece in bound.system.pieces
         )
-        rows = ()
+        rows: tuple[tuple[Linear, int, int | None], ...] = ()
         if isinstance(least, Mapping):
             axes = {
                 self.job.names.width(self.job.names.find(name)): fraction
@@ -163,9 +163,8 @@ class _Pruning:
             system=replace(system, pieces=pieces, bounds=(*system.bounds, *rows)),
         )
 
-    def _above_threshold(self, system: SizeSystem) -> SizeSystem:
+    def _above_threshold(self, system: SizeSystem, threshold: float) -> SizeSystem:
         """Lowers the largest size of each piece to what the threshold leaves."""
-        threshold = self.targets.threshold
         wanted = [
             piece.size if not piece.is_movable else _count_above(piece, threshold)
             for piece in system.pieces
@@ -198,7 +197,7 @@ class _Pruning:
             most = math.floor(wanted * present + 1e-9) if is_fraction else int(wanted)
             budgets.append(Budget(name, cost, max(most, 1)))
         if self.targets.latency is not None:
-            budgets.append(self._latency_budget(keys))
+            budgets.append(self._latency_budget(keys, self.targets.latency))
         if self.targets.sparsity is not None:
             pairs = zip(keys, self.removable, strict=True)
             neurons = [(1, [Linear({key: 1})]) for key, size in pairs if size]
@@ -208,13 +207,14 @@ class _Pruning:
                 budgets.append(Budget("neurons", Cost(keys, neurons), max(most, 1)))
         return budgets
 
-    def _latency_budget(self, keys: list[Atom]) -> Budget:
-        wanted = self.targets.latency
-        cost = latency_cost(self.job.analysis, self.latency_table, keys)
+    def _latency_budget(self, keys: list[Atom], wanted: Any) -> Budget:
+        table = cast(LatencyTable, self.latency_table)
+        cost = latency_cost(self.job.analysis, table, keys)
+        most: float
         if isinstance(wanted, timedelta):
             most = wanted.total_seconds() * NANO
         elif isinstance(wanted, Integral):
-            most = wanted * NANO
+            most = int(wanted) * NANO
         else:
             most = wanted * cost.value(np.array([key.size for key in keys]))
         return Budget("latency", cost, max(math.floor(most + 1e-9), 1))
@@ -316,7 +316,9 @@ def _shown(name: str, value: int, unit: str | None = None) -> str:
 
 def _highest(system: SizeSystem) -> Sizes:
     totals = {
-        piece.key: piece.high if piece.is_movable else piece.size
+        piece.key: piece.high
+        if piece.is_movable and piece.high is not None
+        else piece.size
         for piece in system.pieces
     }
     return Sizes.from_totals(system.pieces, totals, Status.OPTIMAL)

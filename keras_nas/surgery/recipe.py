@@ -284,8 +284,18 @@ def _frozen(keep: tuple[int, ...]) -> np.ndarray:
 
 
 def _read_step(record: Record) -> Step:
-    lists = [_tuple(record.values(name)) for name in Step._fields[2:]]
+    lists = [_read_rows(record, name) for name in Step._fields[2:]]
     return Step(record.text("name"), record.text("kind"), *lists)
+
+
+def _read_rows(record: Record, name: str) -> tuple[tuple[int | None, ...], ...]:
+    """Takes a list of shapes, or of pairs of numbers."""
+    rows = record.values(name)
+    for row in rows:
+        is_list = isinstance(row, list)
+        if not is_list or not all(x is None or type(x) is int for x in row):
+            record.refuse(f"has {name} that are no lists of numbers", row)
+    return tuple(map(tuple, rows))
 
 
 def _read_piece(record: Record) -> Piece:

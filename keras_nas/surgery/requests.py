@@ -37,7 +37,7 @@ class near:
 
     size: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_size(self.size, "near")
 
     def __repr__(self) -> str:

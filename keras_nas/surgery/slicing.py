@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
@@ -21,7 +21,9 @@ Indices = tuple[np.ndarray | None, ...]
 Fill = Callable[[Part, Shape, int], np.ndarray]
 
 
-def block_indices(axes: WeightAxes, resolve, keep: Keep) -> tuple[Indices, ...] | None:
+def block_indices(
+    axes: WeightAxes, resolve: Callable[[Expression], Expression], keep: Keep
+) -> tuple[Indices, ...] | None:
     """Returns the index array of each axis of each block, None where unchanged.
 
     Returns None as a whole if no axis of the weight changes.
@@ -170,8 +172,9 @@ def _put_kept(
     for piece, window, indices in zip(pieces, windows, blocks, strict=True):
         part = result[window]
         for number in axes.reads:
-            if _has_new(indices[number]):
-                new = np.flatnonzero(indices[number] < 0)
+            index = indices[number]
+            if _has_new(index):
+                new = np.flatnonzero(index < 0)
                 part[(slice(None),) * number + (new,)] = 0
         values = Gather(map(_kept, indices, piece.shape))(piece)
         part[_box(indices, part.shape)] = values if factor == 1 else values * factor
@@ -220,7 +223,7 @@ def _windows(axes: WeightAxes, blocks: Sequence[Indices]) -> Iterator[tuple]:
         yield tuple(window)
 
 
-def _has_new(index: np.ndarray | None) -> bool:
+def _has_new(index: np.ndarray | None) -> TypeGuard[np.ndarray]:
     return index is not None and bool((index < 0).any())
 
 

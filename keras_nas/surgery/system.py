@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.products import Held, hold, linear_size
 from keras_nas.surgery.requests import Request
+
+# Size of an axis -> the same in sizes of atoms.
+LinearSize: TypeAlias = Callable[[Expression], Linear]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +77,7 @@ class Job:
         return locks
 
     @cached_property
-    def importance(self):
+    def importance(self) -> Any:
         """The checked importance."""
         return check_importance(self.options.importance, self._find_importance_axis)
 
@@ -90,7 +94,7 @@ class Job:
             for axis in self.analysis.axes_of(ref):
                 yield ref.vertex, axis
 
-    def _find_importance_axis(self, key) -> tuple[str, Expression]:
+    def _find_importance_axis(self, key: Any) -> tuple[str, Expression]:
         name, axis_name = (
             key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         )
@@ -155,7 +159,9 @@ class Job:
             stay.update(f for f in factors_of(axis) if isinstance(f, Atom))
         return stay
 
-    def _equalities(self, linear) -> Iterable[tuple[Linear, Linear]]:
+    def _equalities(
+        self, linear: LinearSize
+    ) -> Iterable[tuple[Linear, Linear]]:
         for group in self._equal_groups():
             first, *others = map(linear, group)
             for other in others:
@@ -174,7 +180,9 @@ class Job:
                     seen.add(axes)
                     yield axes
 
-    def _bounds(self, linear) -> Iterable[tuple[Linear, int | None, int | None]]:
+    def _bounds(
+        self, linear: LinearSize
+    ) -> Iterable[tuple[Linear, int | None, int | None]]:
         for axis in self._axes_that_could_vanish():
             yield linear(axis), 1, None
         for name, (low, high) in (self.options.bounds or {}).items():
@@ -187,7 +195,9 @@ class Job:
             found.update((f, None) for f in factors_of(axis) if isinstance(f, Sum))
         return found
 
-    def _steps(self, linear) -> Iterable[tuple[Linear, int, int]]:
+    def _steps(
+        self, linear: LinearSize
+    ) -> Iterable[tuple[Linear, int, int]]:
         for axis, step in self._multiples():
             if step > 1:
                 yield linear(axis), int(step), axis.size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _MAX_LISTED = 6
 
@@ -18,20 +18,22 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         for number in range(len(header))
         if not rows or any(row[number] != "" for row in rows)
     ]
-    header, *rows = ([row[number] for number in shown] for row in (header, *rows))
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    cells = [[str(row[number]) for number in shown] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     numeric = [
         all(isinstance(row[number], (int, float)) or row[number] == "" for row in rows)
-        for number in range(len(header))
+        for number in shown
     ]
     lines = ["  ".join(_pad(row, widths, numeric)).rstrip() for row in cells]
-    rule = "  ".join("-" * width for width in (*widths[:-1], len(header[-1])))
+    rule = "  ".join("-" * width for width in (*widths[:-1], len(cells[0][-1])))
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def listed(
-    items: Iterable[object], default: str = "", most: int = _MAX_LISTED, last="and"
+    items: Iterable[object],
+    default: str = "",
+    most: int = _MAX_LISTED,
+    last: str = "and",
 ) -> str:
     """Writes items as a sentence lists them: ``a, b and c``.
 
@@ -41,16 +43,18 @@ def listed(
         most: More items than this are counted: ``a, b and 5 more``.
         last: The word before the last item.
     """
-    items = list(map(str, items))
-    shown = items[:most]
-    if len(items) > most:
-        shown.append(f"{len(items) - most} more")
+    texts = list(map(str, items))
+    shown = texts[:most]
+    if len(texts) > most:
+        shown.append(f"{len(texts) - most} more")
     if len(shown) < 2:
         return "".join(shown) or default
     return f"{', '.join(shown[:-1])} {last} {shown[-1]}"
 
 
-def _pad(row: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]):
+def _pad(
+    row: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]
+) -> Iterator[str]:
     last = len(row) - 1
     for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
         if numeric[number]:

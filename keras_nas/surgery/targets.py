@@ -47,7 +47,7 @@ class Targets:
     ignore: tuple[str, ...] = ()
     min_fraction: float | Mapping[str, float] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         given = self.sparsity, self.threshold, self.latency, *self.budgets.values()
         if all(value is None for value in given):
             raise InvalidRequestError(

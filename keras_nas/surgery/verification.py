@@ -20,7 +20,8 @@ import numpy as np
 
 from keras_nas.axes import index_of
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Part, TensorRef, Weight
+from keras_nas.graph import Graph as Structure
+from keras_nas.graph import Part, TensorRef, Weight, build
 from keras_nas.rules import Relation, WeightAxes, map_leaves
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.plan import Plan
@@ -78,8 +79,8 @@ class Verification:
             return text
         if not self.notes:
             return (
-                f"{text}\nThe rule of a layer is wrong: one that was registered here, or "
-                "one of keras_nas; please report that."
+                f"{text}\nThe rule of a layer is wrong: one that was registered here, "
+                "or one of keras_nas; please report that."
             )
         return "\n".join(
             [
@@ -140,8 +141,8 @@ def verify(model: Any, plan: Plan, inputs: Any = None) -> Verification:
     graph = Graph.from_model(model)
     _check_same(graph, plan)
     data = random_inputs(graph) if inputs is None else inputs
-    masked = _without_dropped(graph, plan).build()
-    resized = plan.apply_to_graph(graph).build()
+    masked = build(_without_dropped(graph, plan))
+    resized = build(plan.apply_to_graph(graph))
     old, new = run_model(masked, data), run_model(resized, data)
     refs = plan.analysis.flat.outputs
     checks = [
@@ -163,11 +164,11 @@ def _check_same(graph: Graph, plan: Plan) -> None:
         )
 
 
-def _shapes(graph: Graph) -> dict[str, list]:
+def _shapes(graph: Structure) -> dict[str, list]:
     return {key: [w.shape for w in part.weights] for key, part in graph.parts.items()}
 
 
-def _without_dropped(graph: Graph, plan: Plan) -> Graph:
+def _without_dropped(graph: Structure, plan: Plan) -> Structure:
     """Returns the old graph in which no weight reads a dropped neuron."""
     parts = {
         key: _mask_part(graph.parts[key], relation, plan)
@@ -190,7 +191,9 @@ def _mask_part(part: Part, relation: Relation, plan: Plan) -> Part:
     return replace(part, weights=tuple(weights))
 
 
-def _mask(array: np.ndarray, axes: WeightAxes, blocks: tuple[Indices, ...]):
+def _mask(
+    array: np.ndarray, axes: WeightAxes, blocks: tuple[Indices, ...]
+) -> np.ndarray:
     """Sets to zero all positions that read a dropped neuron."""
     array = np.array(array)
     start = 0
@@ -209,7 +212,9 @@ def _mask(array: np.ndarray, axes: WeightAxes, blocks: tuple[Indices, ...]):
     return array
 
 
-def _compare(plan: Plan, ref, old: np.ndarray, new: np.ndarray) -> OutputCheck:
+def _compare(
+    plan: Plan, ref: TensorRef, old: np.ndarray, new: np.ndarray
+) -> OutputCheck:
     for number, axis in enumerate(plan.analysis.axes_of(ref)):
         if axis.atoms & plan.atom_keep.keys():
             index = index_of(axis, plan.atom_keep)

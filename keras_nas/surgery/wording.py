@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import gcd, prod
+from typing import cast
 
 from keras_nas.axes import (
     Atom,
@@ -108,9 +109,10 @@ def _short(factor: Expression) -> str:
         return f"({formula(factor)})"
     if isinstance(factor, Fixed):
         return str(factor.size)
-    if factor.is_filler or not factor.label:
+    atom = cast(Atom, factor)
+    if atom.is_filler or not atom.label:
         return f"{factor.size} filled in"
-    layer, _, width = factor.label.rpartition(".")
+    layer, _, width = atom.label.rpartition(".")
     if not layer or width in _MAIN_WIDTHS:
         return f"{factor.size} of '{layer or width}'"
     return f"{factor.size} of {width!r} of '{layer}'"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 
-from keras_nas.axes import index_of
+from keras_nas.axes import Expression, index_of
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import TensorRef, names_kept
 from keras_nas.importance.data import (
@@ -211,7 +211,7 @@ def _outputs(plan: Plan, reader: Reader) -> tuple[int, np.ndarray]:
     """Returns the channel axis of what a layer gives, and its index array."""
     ref = TensorRef(reader.path)
     tensor = plan.analysis.tensors[ref]
-    axis = plan.analysis.channel_of(ref)
+    axis = cast(Expression, plan.analysis.channel_of(ref))
     return tensor.channel % tensor.rank, index_of(axis, plan.atom_keep)
 
 

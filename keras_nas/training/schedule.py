@@ -49,7 +49,7 @@ class PruningSchedule:
     every: int = 1
     initial: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InvalidRequestError(
                 f"There is no schedule named {self.kind!r}.\n\nChoose one of "

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_nas.axes import Atom
+from keras_nas.axes import Atom, MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph.wrap import wrap_with_variables
 from keras_nas.surgery import Graph, PrunePlan
@@ -109,10 +109,12 @@ class GroupSparsity(keras.callbacks.Callback):
         self.remaining = float(remaining)
         self.strength = float(strength)
         self.steps = steps
-        self.plan: PrunePlan | None = None
+        self.plan: PrunePlan | MaybeNone = None
         self._importance = importance
         self._targets = targets
-        self._groups: Groups | None = None
+        self._groups: Groups | MaybeNone = None
+        self._scale: dict[Atom, Any] = {}
+        self._first: int | None = None
 
     def norms(self) -> dict[Atom, np.ndarray]:
         """Returns the norm of the group of each neuron that could go, as it is now.
@@ -149,10 +151,11 @@ class GroupSparsity(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Finds out how many batches there will be."""
-        self._first = epoch if self._first is None else self._first
+        first = epoch if self._first is None else self._first
+        self._first = first
         self._steps = self.params.get("steps") or self.steps
-        self._epochs = self.params["epochs"] - self._first
-        self._epoch, self._batches = epoch - self._first, 0
+        self._epochs = self.params["epochs"] - first
+        self._epoch, self._batches = epoch - first, 0
         if not self._steps and self._epochs == 1:
             raise InvalidRequestError(
                 "The data do not say how many batches they are, so nothing says how "
@@ -185,7 +188,8 @@ class GroupSparsity(keras.callbacks.Callback):
 
     def _growing(self) -> Any:
         """Factors that fall as ``remaining ** (done ** 2)``."""
-        keep, pushed = self.plan.atom_keep, {}
+        keep = self.plan.atom_keep
+        pushed: dict[Atom, np.ndarray] = {}
         for atom in self._groups.atoms:
             if atom in keep:
                 is_pushed = np.ones(atom.size, dtype=bool)

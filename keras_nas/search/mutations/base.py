@@ -58,7 +58,7 @@ class VertexMutation(Mutation):
     each: float | None = field(default=None, kw_only=True)
     lean: float = field(default=0.0, kw_only=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_range("each", self.each, 0, 1, optional=True)
         check_range("lean", self.lean, -1, 1)
 
@@ -129,7 +129,7 @@ def choose(
 
 
 def check_range(
-    name: str, value: object, low: float, high: float, *, optional: bool = False
+    name: str, value: Any, low: float, high: float, *, optional: bool = False
 ) -> None:
     """Makes sure that a setting is a number between two others.
 

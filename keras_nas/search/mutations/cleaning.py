@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from keras import layers
@@ -72,9 +74,7 @@ class CleanUp(Mutation):
             graph = attempt(
                 graph,
                 context,
-                lambda graph=graph, path=path, options=options: graph.remove(
-                    path, **options
-                ),
+                partial(graph.remove, path, **options),
             )
 
 
@@ -97,7 +97,9 @@ def _does_nothing(places: dict[str, Place], place: Place) -> bool:
     if not _is_relu(place) or len(place.vertex.tensors) != 1:
         return False
     before = places.get(place.reads[0])
-    return before is not None and before.vertex.outputs and _is_relu_at_end(before)
+    if before is None or not before.vertex.outputs:
+        return False
+    return _is_relu_at_end(before)
 
 
 def _is_relu(place: Place) -> bool:
@@ -115,5 +117,5 @@ def _is_relu_at_end(place: Place) -> bool:
     )
 
 
-def _sizes(value) -> tuple:
+def _sizes(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)

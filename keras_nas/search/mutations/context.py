@@ -45,7 +45,7 @@ class Context:
     max_params: int | None = None
     max_vertices: int | None = 300
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shields = self.shields
         shields = (shields,) if isinstance(shields, str) else tuple(shields)
         object.__setattr__(self, "shields", shields)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from keras_nas.search.mutations.base import DEFAULT_CONTEXT
@@ -98,7 +101,7 @@ def _are_same(first: Graph, one: Segment, second: Graph, other: Segment) -> bool
     return [*_makeup(first, one)] == [*_makeup(second, other)]
 
 
-def _makeup(graph: Graph, segment: Segment):
+def _makeup(graph: Graph, segment: Segment) -> Iterator[tuple[Any, ...]]:
     places = all_places(graph)
     for path in segment.names:
         part = places[path].part

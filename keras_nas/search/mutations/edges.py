@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import TensorRef
 from keras_nas.search.mutations.base import VertexMutation, check_range
@@ -75,7 +76,7 @@ class AddEdge(VertexMutation):
     near: float = 0.3
     merges: tuple[str, ...] = _MERGES
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_range("near", self.near, 0, 1)
         merges = (self.merges,) if isinstance(self.merges, str) else tuple(self.merges)
@@ -230,9 +231,9 @@ def _ends_in_weights(places: dict[str, Place], place: Place) -> bool:
     return True
 
 
-def _read(places: dict[str, Place], place: Place) -> Place | None:
+def _read(places: dict[str, Place], place: Place) -> Place | MaybeNone:
     """Returns the first vertex that one reads."""
-    ref = place.vertex.tensors[0]
+    ref: Any = place.vertex.tensors[0]
     found = next((p for p in place.reads if places[p].vertex.name == ref.vertex), None)
     return places[found] if isinstance(ref, TensorRef) and found else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -65,8 +66,12 @@ class Insert(VertexMutation):
             new = attempt(
                 graph,
                 context,
-                lambda fragment=fragment, ends=(first, last), options=options: (
-                    graph.graft(fragment, ends, (place.path, place.path), **options)
+                functools.partial(
+                    graph.graft,
+                    fragment,
+                    (first, last),
+                    (place.path, place.path),
+                    **options,
                 ),
             )
             if new is not graph:
@@ -108,7 +113,8 @@ def sample_identity(
             input_name="arriving",
             dtype=place.spec.dtype,
         )
-        return as_identity(Graph.from_model(model), is_nonnegative=is_nonnegative)
+        graph = Graph.from_model(model)
+        return cast(Graph, as_identity(graph, is_nonnegative=is_nonnegative))
     except (InvalidRequestError, ValueError):
         # Keras refuses settings of a user's space with a ValueError, too.
         return None
@@ -122,8 +128,8 @@ def default_inserts(rank: int, width: int) -> Block:
         rank: Number of axes of the grid, from 0 to 3.
         width: Number of channels there.
     """
-    simple = {"activation": ("linear", "relu", "elu")}
-    bent = {"activation": ("relu", "elu", "gelu", "silu")}
+    simple: dict[str, Any] = {"activation": ("linear", "relu", "elu")}
+    bent: dict[str, Any] = {"activation": ("relu", "elu", "gelu", "silu")}
     wide = tuple(dict.fromkeys((width, 2 * width)))
     dense = LayerSpace("Dense", units=width, **simple)
     pair = Series(
@@ -132,7 +138,7 @@ def default_inserts(rank: int, width: int) -> Block:
     if rank == 0:
         return Choice(dense=dense, pair=pair, residual=Residual(pair))
     kind = f"Conv{rank}D"
-    settings = {"kernel_size": (1, 3, 5), "padding": "same"}
+    settings: dict[str, Any] = {"kernel_size": (1, 3, 5), "padding": "same"}
     conv = LayerSpace(kind, filters=width, **settings, **simple)
     conv_norm = Series(
         LayerSpace(kind, filters=width, **settings, use_bias=False),

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import (
     FlatGraph,
@@ -58,7 +59,7 @@ class Place:
         return len(self.spec.shape)
 
     @property
-    def grid(self) -> tuple[int | None, ...]:
+    def grid(self) -> tuple[int | MaybeNone, ...]:
         """The axes of its output between the batch and the last one."""
         return tuple(self.spec.shape[1:-1])
 
@@ -108,8 +109,8 @@ def _all_places(graph: Graph) -> dict[str, Place]:
             for read in reads[name]:
                 readers[read][name] = None
         for name, vertex in body.vertices.items():
-            path = paths.get((owner, name))
-            spec = None if path is None else _spec(flat, path)
+            path = paths.get((owner, name), "")
+            spec = _spec(flat, path) if path else None
             if spec is None:
                 continue  # A nested model that nothing calls; an op without outputs.
             found[path] = Place(
@@ -158,7 +159,8 @@ def locked_names(graph: Graph, context: Context) -> tuple[str, ...]:
     """Returns the vertices whose neurons must stay for the sake of the shields."""
     if not context.shields:
         return ()
-    places, locked = all_places(graph), {}
+    places = all_places(graph)
+    locked: dict[str, None] = {}
     for path, place in places.items():
         if context.is_shielded(path):
             for name in (path, *place.reads):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import layers
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Part
 from keras_nas.search.mutations.base import VertexMutation, check_range
@@ -88,7 +89,7 @@ class KernelSize(VertexMutation):
     step: int = 2
     largest: int = 7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("step", "largest"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
@@ -212,7 +213,7 @@ class DropoutRate(VertexMutation):
     step: float = 0.1
     highest: float = 0.7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_range("step", self.step, 0, 1)
         check_range("highest", self.highest, 0, 0.99)
@@ -251,7 +252,7 @@ def _with_part(graph: Graph, part: Part) -> Graph:
 
 def _arriving_grid(
     places: dict[str, Place], place: Place, config: Any
-) -> tuple[int | None, ...]:
+) -> tuple[int | MaybeNone, ...]:
     """Returns the grid that a convolution reads."""
     shape = places[place.reads[0]].spec.shape
     if config.get("data_format") == "channels_first":

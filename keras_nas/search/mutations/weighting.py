@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from keras_nas.axes import Atom
 from keras_nas.errors import KerasNasError
 from keras_nas.graph import analyze
 from keras_nas.importance import Magnitude, atom_utilities, check_importance
@@ -64,7 +65,7 @@ def _measure(graph: Graph, context: Context) -> _Measured:
             axes[path] = axis
     atoms = frozenset().union(*(axis.atoms for axis in axes.values()))
 
-    def utilities(importance):
+    def utilities(importance: Any) -> Mapping[Atom, np.ndarray]:
         checked = check_importance(
             importance, lambda key: (names.find(key), names.width(names.find(key)))
         )

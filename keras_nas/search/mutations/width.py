@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Width(Mutation):
     each: float | None = None
     lean: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_range("low", self.low, -1, math.inf)
         check_range("high", self.high, self.low, math.inf)
         check_range("each", self.each, 0, 1, optional=True)
@@ -91,7 +92,7 @@ class Width(Mutation):
         def edit() -> Graph:
             plan = graph.plan(requests, **options)
             changed = any(plan.sizes[key] != sizes[key] for key in requests)
-            return plan.apply_to_graph() if changed else graph
+            return cast(Graph, plan.apply_to_graph()) if changed else graph
 
         return attempt(graph, context, edit)
 

@@ -132,7 +132,7 @@ NOTHING = SeriesBlueprint()
 class Names:
     """Gives each layer a name of its own: the wanted one, or with a number."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def __call__(self, wanted: str) -> str:

@@ -116,7 +116,7 @@ class Odometer:
         goes_on: Whether there is another way to decide.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.goes_on = True
         self._digits: list[int] = []
         self._bases: list[int] = []

@@ -106,7 +106,7 @@ def convolutions(
         "kernel_size": tuple(kernel_sizes),
         "padding": "same",
     }
-    activation = {"activation": tuple(activations)}
+    activation: dict[str, Any] = {"activation": tuple(activations)}
     norm = LayerSpace("BatchNormalization", "norm", momentum=MOMENTUM)
     return Choice(
         conv=LayerSpace("Conv2D", **settings, **activation),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from keras import layers
@@ -29,7 +29,7 @@ _WINDOWED = {
 }
 
 # New position -> old one, -1 for none; None where all are the same.
-Index = np.ndarray | None
+Index: TypeAlias = "np.ndarray | None"
 
 
 def carry_weights(old: Part, new: Part, grid: Sequence[int | None]) -> Part:

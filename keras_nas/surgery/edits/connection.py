@@ -8,14 +8,7 @@ import keras
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import (
-    Graph,
-    Seam,
-    TensorRef,
-    Vertex,
-    find_path,
-    refs,
-)
+from keras_nas.graph import Graph, Seam, TensorRef, TensorSpec, Vertex, find_path, refs
 from keras_nas.surgery.edits.draft import Draft, Origins, Site, same_owner
 from keras_nas.surgery.edits.finishing import analyze_reach, finish
 from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
@@ -206,12 +199,14 @@ def _insert_merge(
         known, new = np.arange(spec.shape[channel]), np.full(found.shape[channel], -1)
         order = (known, new) if place else (new, known)
         origins = {channel: np.concatenate(order)}
-        leaf = Seam(leaf, spec, (owner, part.name), origins)
+        leaf = Seam(TensorRef(part.name), spec, (owner, part.name), origins)
     draft.put(owner, joined, after=old.vertex)
     draft.lead(owner, old, lambda _: leaf, [vertex.name])
 
 
-def _check_grids(spec, found, channel: int, source: str, target: str) -> None:
+def _check_grids(
+    spec: TensorSpec, found: TensorSpec, channel: int, source: str, target: str
+) -> None:
     for number, (wanted, size) in enumerate(zip(spec.shape, found.shape, strict=True)):
         if number != channel and wanted != size and number > 0:
             raise InvalidRequestError(
@@ -268,7 +263,7 @@ def _replace_by_input(draft: Draft, end: Site, vertex: Vertex, number: int) -> N
     spec = draft.spec(owner, gone)
     kept = data_inputs(draft, owner, vertex)[number]
     origins = _origins_of_one(draft, owner, vertex, number)
-    leaf = kept
+    leaf: TensorRef | Seam = kept
     if origins or draft.spec(owner, kept).shape != spec.shape:
         leaf = Seam(kept, spec, (owner, gone), origins)
     draft.lead(owner, gone, lambda _: leaf, draft.readers(owner, gone))

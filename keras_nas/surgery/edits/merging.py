@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Seam, TensorRef, Vertex
 from keras_nas.rules import leaves, split_masks
@@ -15,7 +16,7 @@ from keras_nas.surgery.edits.positions import Merge, joined_axis
 Leaf = TensorRef | Seam
 
 
-def listed_inputs(vertex: Vertex) -> list[Leaf] | None:
+def listed_inputs(vertex: Vertex) -> list[Any] | MaybeNone:
     """Returns the tensors that a vertex takes as a list; None if it takes no list."""
     if not vertex.args or not isinstance(vertex.args[0], (list, tuple)):
         return None

@@ -8,10 +8,11 @@ is known by name.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import cast
 
 import numpy as np
 
-from keras_nas.axes import Atom, Expression, Fixed, Unifier, terms_of, total
+from keras_nas.axes import Atom, Expression, Fixed, MaybeNone, Unifier, terms_of, total
 from keras_nas.graph import Call
 from keras_nas.rules import (
     AxisTensor,
@@ -21,14 +22,14 @@ from keras_nas.rules import (
 )
 from keras_nas.surgery.edits.draft import Origins
 
-Shape = tuple[int | None, ...]
+Shape = tuple[int | MaybeNone, ...]
 Axes = tuple[Expression, ...]
 
 
 class Merge:
     """The axes of a merge's output as its inputs, or its kind, change."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._unifier = Unifier()
         self._tensors: dict[Hashable, AxisTensor] = {}
 
@@ -92,7 +93,7 @@ class Merge:
         self, label: Hashable, pieces: Sequence[tuple[Hashable, Shape]], shape: Shape
     ) -> None:
         """Says that an input consists of others, one after the other."""
-        number = joined_axis([piece for _, piece in pieces], shape)
+        number = cast(int, joined_axis([piece for _, piece in pieces], shape))
         tensors = [self._tensor(*piece) for piece in pieces]
         axes = list(tensors[0].axes)
         axes[number] = total(tensor.axes[number] for tensor in tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +66,11 @@ def _sites(draft: Draft, names: Any) -> list[Site]:
     return sites
 
 
+def _always(leaf: Any) -> Callable[[Any], Any]:
+    """Returns the function that gives a leaf for whatever it is called on."""
+    return lambda _: leaf
+
+
 class _Removal:
     """Leads the readers of some vertices to what these vertices read."""
 
@@ -94,7 +99,7 @@ class _Removal:
             for ref in dict.fromkeys(gone):
                 source = self._one_source(vertex, ref)
                 leaf = self._leaf(source, ref)
-                self._draft.lead(self._owner, ref, lambda _, to=leaf: to, [vertex.name])
+                self._draft.lead(self._owner, ref, _always(leaf), [vertex.name])
             return
         new: list[tuple[Any, Any]] = []
         gone_at: dict[Any, TensorRef] = {}
@@ -128,7 +133,9 @@ class _Removal:
 
         Either they are the pieces of that one, or the first of them takes its place.
         """
-        pieces = [((number, place), ref) for place, ref in enumerate(sources)]
+        pieces: list[tuple[Any, Any]] = [
+            ((number, place), ref) for place, ref in enumerate(sources)
+        ]
         spec = self._draft.spec(self._owner, gone)
         shapes = [self._draft.spec(self._owner, ref).shape for ref in sources]
         if pieces and joined_axis(shapes, spec.shape) is None:

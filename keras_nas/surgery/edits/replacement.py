@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from keras_nas.axes import MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import (
     Graph,
@@ -89,7 +90,7 @@ def _called(layer: Any, vertex: Vertex, specs: Sequence[TensorSpec]) -> Any:
         return called_copy(layer, [specs[0]] * len(specs))
 
 
-def _grid(spec: TensorSpec, part: Part) -> tuple[int | None, ...]:
+def _grid(spec: TensorSpec, part: Part) -> tuple[int | MaybeNone, ...]:
     if part.config.get("data_format") == "channels_first":
         return spec.shape[2:]
     return spec.shape[1:-1]

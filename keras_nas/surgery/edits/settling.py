@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def settle(
 def close(graph: Graph) -> Graph:
     """Returns a graph whose readers read across no seam any more."""
 
-    def straight(leaf):
+    def straight(leaf: Any) -> Any:
         return leaf.ref if isinstance(leaf, Seam) else leaf
 
     for owner, body in tuple(graph.bodies()):
@@ -99,7 +100,9 @@ def close(graph: Graph) -> Graph:
 
 def _job(job: Job, attempt: Attempt) -> Job | None:
     """Returns what is to be solved; None if the attempt is impossible as it is."""
-    analysis, held, forced = job.analysis, set(), {}
+    analysis = job.analysis
+    held: set[Atom] = set()
+    forced: dict[Atom, np.ndarray] = {}
     if attempt.holds:
         for joint in analysis.joints:
             held |= _atoms(analysis.resolve(axis) for _, axis, _ in joint.pairs())
@@ -134,8 +137,8 @@ def _force(analysis: Analysis, joint: Joint, forced: dict[Atom, np.ndarray]) -> 
             forced[atom] = index
 
 
-def _atoms(axes) -> frozenset[Atom]:
-    return frozenset().union(*(axis.atoms for axis in axes if axis is not None))
+def _atoms(axes: Iterable[Expression | None]) -> frozenset[Atom]:
+    return frozenset[Atom]().union(*(axis.atoms for axis in axes if axis is not None))
 
 
 def _check_closed(analysis: Analysis, keep: dict[Atom, np.ndarray]) -> None:

@@ -9,7 +9,7 @@ the sizes equal.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import (
@@ -146,7 +146,7 @@ class _Spreading:
         old = self._old_calls.get(call.path)
         if old is None or old.vertex is not call.vertex:
             return None
-        return old.tensors[number]
+        return cast(TensorRef, old.tensors[number])
 
     def _let_through(self, call: Call, seams: list) -> tuple[Call, list, Any]:
         """Lets other grids pass where the call takes them."""
@@ -188,7 +188,8 @@ class _Spreading:
         return TensorSpec(shape, arriving.dtype)
 
     def _channel(self, seam: Seam) -> int:
-        tensor = self._channels.tensors.get(seam.ref)
+        known = self._channels
+        tensor = None if known is None else known.tensors.get(seam.ref)
         return -1 if tensor is None else tensor.channel
 
     def _accepted(

@@ -104,10 +104,10 @@ _LARGE = "is not the identity for large values"
 
 
 def _functions() -> dict[str, ActivationFunction]:
-    smooth = {"zero": ZERO, "odd_part": 1.0}
-    positive = {"is_positive": True}
-    exact = {"is_identity_above_zero": True, "why": _CUTS}
-    listed = {
+    smooth: dict[str, Any] = {"zero": ZERO, "odd_part": 1.0}
+    positive: dict[str, Any] = {"is_positive": True}
+    exact: dict[str, Any] = {"is_identity_above_zero": True, "why": _CUTS}
+    listed: dict[str, dict[str, Any]] = {
         "linear": {"is_linear": True, "zero": ZERO},
         "relu": {**exact, **positive, "odd_part": 1.0, "zero": TINY},
         "elu": {**exact, "zero": ZERO},
@@ -163,7 +163,7 @@ def of_setting(setting: Any) -> ActivationFunction:
         if setting.get("registered_name") or setting.get("module") == "builtins":
             return _unknown("a function of your own")
         if isinstance(inner, Mapping):
-            return of_class(name, inner) or _unknown(str(name))
+            return of_class(str(name), inner) or _unknown(str(name))
         if isinstance(inner, str):
             return of_setting(inner)
     return _unknown("a function of your own")

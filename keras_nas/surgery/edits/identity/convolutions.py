@@ -7,18 +7,21 @@ behind than before, with every backend.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_nas.graph import Call
 from keras_nas.surgery.edits.identity.demand import (
     ANY,
     Demand,
     Facts,
     Impossible,
+    Source,
     place,
 )
-from keras_nas.surgery.edits.identity.kernels import Kernel
+from keras_nas.surgery.edits.identity.kernels import Kernel, Readers
 
 
 class Convolution(Kernel):
@@ -70,7 +73,9 @@ class Convolution(Kernel):
             return (size - 1) // 2, around
         return self._valid_tap(size, dilation, around)
 
-    def _valid_tap(self, size, dilation, around):
+    def _valid_tap(
+        self, size: int, dilation: int, around: tuple[int, int]
+    ) -> tuple[int, tuple[int, int]]:
         before, after = around
         taps = [
             tap
@@ -123,12 +128,14 @@ class Grouped(Convolution):
                 )
             one = Demand(np.full(old, ANY), readable=set(wanted))
             start = group * old
-            rigid[start : start + old] = place(
-                one, self.call.path, lambda channel, start=start: (channel - start,)
-            )
+
+            def inside(channel: int, start: int = start) -> tuple[int]:
+                return (channel - start,)
+
+            rigid[start : start + old] = place(one, self.call.path, inside)
         return Demand(rigid)
 
-    def readers(self, content: np.ndarray):
+    def readers(self, content: np.ndarray) -> Readers:
         _, new = self.sizes
         groups = np.split(content, self.config["groups"])
         readers = [self.source.readers(group) for group in groups]
@@ -147,7 +154,9 @@ class Grouped(Convolution):
 class Transposed(Convolution):
     """Stride 1 only; Keras stores the kernel with its outputs before its inputs."""
 
-    def _valid_tap(self, size, dilation, around):
+    def _valid_tap(
+        self, size: int, dilation: int, around: tuple[int, int]
+    ) -> tuple[int, tuple[int, int]]:
         tap = (size - 1) // 2
         before, after = around
         return tap, (before + tap * dilation, after + (size - 1 - tap) * dilation)
@@ -224,7 +233,9 @@ class Separable(Convolution):
         self.fill("pointwise_kernel", (..., first, columns), values)
 
 
-def convolution(call, inputs, source) -> Convolution:
+def convolution(
+    call: Call, inputs: Sequence[Facts], source: Source
+) -> Convolution:
     """Returns the step of a Conv layer, with groups or without."""
     cls = Convolution if call.part.config.get("groups", 1) == 1 else Grouped
     return cls(call, inputs, source)

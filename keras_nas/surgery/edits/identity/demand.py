@@ -17,8 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+
+from keras_nas.axes import MaybeNone
 
 ANY, ZERO, TINY = -1, -2, -3
 
@@ -137,7 +140,7 @@ class Source:
         activations: Functions that contents are behind, by number (from 1).
     """
 
-    shape: tuple[int | None, ...]
+    shape: tuple[int | MaybeNone, ...]
     axis: int
     is_nonnegative: bool
     activations: list = field(default_factory=list)
@@ -146,7 +149,7 @@ class Source:
     def channels(self) -> int:
         return self.shape[self.axis]
 
-    def number_of(self, activation) -> int:
+    def number_of(self, activation: Any) -> int:
         if activation not in self.activations:
             self.activations.append(activation)
         return self.activations.index(activation) + 1
@@ -213,7 +216,7 @@ class Facts:
         is_nonnegative: Whether what arrives of the part's input is at least 0.
     """
 
-    shape: tuple[int | None, ...]
+    shape: tuple[int | MaybeNone, ...]
     axis: int
     layout: tuple[tuple[int, ...], ...] = ()
     padding: tuple[tuple[int, int], ...] = ()
@@ -232,7 +235,7 @@ class Facts:
         """How many there are; 0 where that is unknown."""
         return (self.shape[self.axis] or 0) if self.shape else 0
 
-    def but(self, **changes) -> Facts:
+    def but(self, **changes: Any) -> Facts:
         return replace(self, **changes)
 
     def nothing(self) -> Demand:

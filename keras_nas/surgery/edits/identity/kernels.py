@@ -7,11 +7,12 @@ the next layer does not look at them yet, but they break the symmetry of its tra
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from keras_nas.surgery.edits.identity.activations import of_setting
+from keras_nas.surgery.edits.identity.activations import ActivationFunction, of_setting
 from keras_nas.surgery.edits.identity.demand import (
     ANY,
     TINY,
@@ -24,14 +25,17 @@ from keras_nas.surgery.edits.identity.demand import (
 )
 from keras_nas.surgery.edits.identity.steps import Step
 
+# (output, channel) -> which inputs give it, each with its factor.
+Readers: TypeAlias = Callable[[int, int], list[tuple[int, float]]]
+
 
 class Kernel(Step):
     """What all of them have in common."""
 
-    kernels = ("kernel",)
+    kernels: tuple[str, ...] = ("kernel",)
 
     @property
-    def function(self):
+    def function(self) -> ActivationFunction:
         return of_setting(self.config.get("activation"))
 
     def label_of_function(self) -> str:
@@ -164,7 +168,7 @@ class Kernel(Step):
         rows, columns, values = zip(*found)
         return np.array(rows), np.array(columns), np.array(values)
 
-    def readers(self, content: np.ndarray):
+    def readers(self, content: np.ndarray) -> Readers:
         """Returns (output, channel) -> inputs and factors."""
         readers = self.source.readers(content)
 
@@ -250,7 +254,8 @@ class EinsumDense(Dense):
         return len(self.shape) - len(after) + after.index(letters[1])
 
     def _is_turned(self) -> bool:
-        old, _ = self._letters()
+        letters = self._letters()
+        old = None if letters is None else letters[0]
         return self.config["equation"].replace(" ", "").split(",")[1][0] != old
 
     def fill_zeros(self, columns: np.ndarray) -> None:

@@ -80,8 +80,8 @@ class _Search:
                 f"it has {len(flat.inputs)} inputs and {len(flat.outputs)} outputs"
             )
         (self._input,), (self._output,) = flat.inputs, flat.outputs
-        shape = next(c for c in flat.calls if c.path == self._input.vertex)
-        shape = shape.outputs[0].shape
+        first = next(c for c in flat.calls if c.path == self._input.vertex)
+        shape = first.outputs[0].shape
         axis = 1 if _is_channels_first(flat) else len(shape) - 1
         if len(shape) < 2 or shape[axis] is None:
             raise Impossible(f"its input of shape {shape} has no known channels")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_nas.axes import MaybeNone
 from keras_nas.graph import Call
 from keras_nas.surgery.edits.identity.activations import ActivationFunction
 from keras_nas.surgery.edits.identity.demand import (
@@ -57,7 +58,7 @@ class Step:
             self.facts = self.cut(str(error))
 
     @property
-    def shape(self) -> tuple[int | None, ...]:
+    def shape(self) -> tuple[int | MaybeNone, ...]:
         return self.call.outputs[0].shape
 
     def look(self) -> Facts:
@@ -237,7 +238,7 @@ class Arranging(Spreading):
         sizes = dict(enumerate(source.shape))
         sizes[source.axis] = facts.channels
         atoms = [atom for axis in facts.layout for atom in axis]
-        layout = []
+        layout: list[tuple[int, ...]] = []
         for size in self.shape:
             joined: list[int] = []
             while size != 1 and atoms and _product(sizes, joined) != size:
@@ -267,13 +268,20 @@ def _product(sizes: dict[int, int | None], axes: Sequence[int]) -> int | None:
     values = [sizes[axis] for axis in axes]
     if values == [None]:
         return None
-    return -1 if not values or None in values else prod(values)
+    known = [value for value in values if value is not None]
+    return -1 if not values or len(known) < len(values) else prod(known)
 
 
 class Activating(Step):
     """An activation function as a layer or operation."""
 
-    def __init__(self, call, inputs, source, function: ActivationFunction):
+    def __init__(
+        self,
+        call: Call,
+        inputs: Sequence[Facts],
+        source: Source,
+        function: ActivationFunction,
+    ):
         self.function = function
         super().__init__(call, inputs, source)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from keras import layers
 
@@ -17,7 +17,7 @@ from keras_nas.surgery.edits.identity import (
     steps,
     weights,
 )
-from keras_nas.surgery.edits.identity.activations import of_class
+from keras_nas.surgery.edits.identity.activations import ActivationFunction, of_class
 from keras_nas.surgery.edits.identity.demand import Facts, Source
 
 Maker = Callable[[Call, Sequence[Facts], Source], steps.Step]
@@ -96,7 +96,9 @@ def step_of(call: Call, inputs: Sequence[Facts], source: Source) -> steps.Step:
         cls = call.part.cls
     base = _known_base(cls)
     if base is not None and base.__name__ in _ACTIVATIONS:
-        function = of_class(base.__name__, call.part.config)
+        function = cast(
+            ActivationFunction, of_class(base.__name__, call.part.config)
+        )
         return steps.Activating(call, inputs, source, function)
     maker: Any = _LAYERS.get(base) if base is not None else _unexported(cls)
     return (maker or steps.Step)(call, inputs, source)

@@ -18,7 +18,7 @@ from keras_nas.surgery.edits.identity.steps import Step
 class PerChannel(Step):
     """Multiplies every channel by a weight, and may add one."""
 
-    gains = ("gamma", "scale")
+    gains: tuple[str, ...] = ("gamma", "scale")
 
     @property
     def gain(self) -> str | None:
@@ -57,7 +57,7 @@ class PerChannel(Step):
 
     def give(self, contents: list[np.ndarray]) -> np.ndarray:
         (content,) = contents
-        if self.is_whole_zero:
+        if self.gain is not None and self.is_whole_zero:
             self.fill(self.gain, slice(None), 0.0)
             is_tiny = (self.wanted.rigid == TINY).any()
             self.fill("beta", slice(None), self.tiny() if is_tiny else 0.0)
@@ -126,14 +126,15 @@ class Normalizing(PerChannel):
                 f"{self.label} has no shift that would let a gradient through the "
                 "activation behind it"
             )
-        gain = self.weights.get(self.gain)
+        name = self.gain
+        gain = None if name is None else self.weights.get(name)
         is_whole = gain is None or gain.shape != zeros.shape
         is_whole |= self.axis() != self.facts.axis
         where = slice(None) if is_whole else zeros
         if is_whole:
             demand = Demand(np.full(len(zeros), demand.rigid.min()))
-        if gain is not None:
-            self.fill(self.gain, where, 0.0)
+        if name is not None and gain is not None:
+            self.fill(name, where, 0.0)
         self.fill("beta", where, 0.0)
         if (demand.rigid == TINY).any():
             tiny = where if is_whole else demand.rigid == TINY
