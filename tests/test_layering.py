@@ -51,7 +51,8 @@ OUTSIDE = {
     "records": set(),
     "axes": {"numpy"},
     "rules": {"numpy", "keras"},
-    "graph": {"numpy", "keras", "ml_dtypes"},
+    # typing_extensions is for the type checker only, which brings it along.
+    "graph": {"numpy", "keras", "ml_dtypes", "typing_extensions"},
     "milp": {"numpy", "pyomo", "highspy"},
     # The backends in its one file that differentiates.
     "importance": {"numpy", "keras", "tensorflow", "jax", "torch"},

@@ -111,7 +111,12 @@ def test_wheel_holds_the_package_and_nothing_else(built):
         for path in REPOSITORY.glob("keras_nas/**/*.py")
         if (path.parent / "__init__.py").is_file()
     }
-    assert names == {*modules, "keras_nas/py.typed"}
+    pages = {
+        str(path.relative_to(REPOSITORY))
+        for path in REPOSITORY.glob("keras_nas/docs/pages/**/*.*")
+    }
+    assert pages
+    assert names == {*modules, *pages, "keras_nas/py.typed"}
 
 
 def test_wheel_says_what_it_is(built):
