@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks.measuring import markdown_table
@@ -74,7 +75,8 @@ real models. Default options, {HARD_RATIO:.0%} of the channels of every layer, o
 ignored, the same oracle in float64 (equal: relative difference at most {EQUAL:.0e}).
 Torch-Pruning has options (`customized_pruners`, `unwrapped_parameters`, `num_heads`) with
 which a user who knows the answer can help in some of these; a few cannot be solved in
-torch, where sizes are constants in the code of `forward`.""",
+torch, where sizes are constants in the code of `forward`. The nets of keras_nas ran in one
+process, one after the other.""",
     "others": """\
 ## Other packages
 
@@ -95,7 +97,7 @@ def page(found: Mapping[str, Any]) -> str:
         "others": _others_table,
     }
     about = ABOUT | {"budget": ABOUT["budget"].format(limit=_limit(found))}
-    readings = {"ratio": _one_cut, "budget": _times, "hard": _tally}
+    readings = {"ratio": _one_cut, "budget": partial(_less, memory=False), "hard": _tally}
     for kind, table in tables.items():
         if results := found.get(kind):
             parts += [f"{about[kind]}\n", table(results)]
@@ -153,19 +155,18 @@ def _cost(run: Mapping[str, Any]) -> list[str]:
 
 
 def _budget_table(results: Mapping) -> str:
-    columns = ["net", "package", "steps", "all: CPU s (wall)", "peak MB"]
-    columns += ["MACs left", "unused"]
+    columns = ["net", "package", "steps", "all: CPU s (wall)", "MACs left", "unused"]
     rows = []
     for name, *runs in _pairs(results, NETS):
         for side, run in zip(SIDES.values(), runs, strict=True):
             if failure(run):
-                rows.append([name, side, failure(run), *[""] * 4])
+                rows.append([name, side, failure(run), *[""] * 3])
                 continue
             unused = f"{1 - run['left'] / FRACTION:.2%}"
             if run["left"] > FRACTION:
                 unused = "stopped" if "stopped_s" in run else "not reached"
             left = f"{run['left']:.2%}"
-            rows.append([name, side, run["steps"], *_cost(run), left, unused])
+            rows.append([name, side, run["steps"], _cost(run)[0], left, unused])
     return markdown_table(columns, rows)
 
 
@@ -173,7 +174,7 @@ def _one_cut(results: Mapping) -> str:
     """Says who needs less, and what keras_nas needs most of its time for."""
     runs = [pair["keras"] for pair in results.values() if not failure(pair.get("keras"))]
     shares = [run["cpu"]["cut"] / _total(run) for run in runs]
-    text = _times(results)
+    text = _less(results, memory=True)
     if shares:
         text += (
             f" Building the new Keras model is {min(shares):.0%} to {max(shares):.0%} of "
@@ -182,8 +183,8 @@ def _one_cut(results: Mapping) -> str:
     return text
 
 
-def _times(results: Mapping) -> str:
-    """Says who needs less of what, on which nets."""
+def _less(results: Mapping, *, memory: bool) -> str:
+    """Says who needs less time, and maybe memory, on which nets."""
     times, memories = [], []
     for name, torch, keras in _pairs(results, NETS):
         if failure(torch) or failure(keras):
@@ -191,7 +192,8 @@ def _times(results: Mapping) -> str:
         # A loop that was stopped needs at least what it took so far.
         more = "more than " if "stopped_s" in torch else ""
         times.append((name, _total(torch) / _total(keras), more))
-        memories.append((name, torch["peak_mb"] / keras["peak_mb"], ""))
+        if memory:
+            memories.append((name, torch["peak_mb"] / keras["peak_mb"], ""))
     return " ".join(
         [*_sentences("processor time", times), *_sentences("peak memory", memories)]
     )
