@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 import platform
 import time
@@ -76,6 +77,8 @@ class Run:
         finally:
             self.runner.close()
             self.journal.close()
+            # Evaluators may have set aside what they looked through for garbage.
+            gc.unfreeze()
         result = SearchResult(search.directory, self.state, reason, search.settings())
         search.callbacks.on_search_end(result)
         return result

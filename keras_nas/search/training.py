@@ -27,6 +27,8 @@ from keras_nas.search.evaluation import (
 from keras_nas.search.statistics import merged, recalibrate
 
 _CHUNK = 512
+# Of so many candidates, one looks for all that can be freed.
+_FREED_AT_ONCE = 25
 # Of the learning rate, at the end of a round.
 _LAST_RATE = 0.02
 DEFAULT_TRAINING = {"optimizer": "adam", "learning_rate": 0.003, "batch_size": 32}
@@ -158,7 +160,7 @@ class TrainingEvaluator(Evaluator):
         if job.out is not None:
             save_model(model, job.out)
         del model
-        gc.collect()  # What TensorFlow holds for a model goes only with its cycles.
+        free_memory(everything=job.trial % _FREED_AT_ONCE == 0)
         return metrics
 
     def train_and_score(
@@ -253,6 +255,21 @@ class TrainingEvaluator(Evaluator):
         for name, function in self.functions.items():
             scores[name] = float(function(model, x, y))
         return scores
+
+
+def free_memory(*, everything: bool) -> None:
+    """Frees models that nobody needs any more: they go only with their cycles.
+
+    What is left is set aside, since TensorFlow keeps so much of every model that
+    looking through it again after each candidate would take longer than training.
+
+    Args:
+        everything: Whether to look through what was set aside before, too.
+    """
+    if everything:
+        gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.contextmanager
