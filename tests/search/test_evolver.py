@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -53,6 +54,7 @@ def unbroken(tmp_path_factory):
 def test_candidates_evolve_and_the_best_one_is_an_ordinary_model(unbroken, tmp_path):
     evolver, result = unbroken
     assert [trial.status for trial in result.trials] == [Status.DONE] * 6
+    assert gc.get_freeze_count() == 0
     assert len({trial.key for trial in result.trials}) > 3
     best = evolver.best_model
     loss, accuracy = best.evaluate(evolver_job.X, evolver_job.Y, verbose=0)

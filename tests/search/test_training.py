@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
+import weakref
 
 import keras
 import numpy as np
@@ -21,7 +23,11 @@ from keras_nas.search.evaluation import (
     save_model,
 )
 from keras_nas.search.statistics import merged, norm_layers, recalibrate
-from keras_nas.search.training import are_probabilities, make_optimizer
+from keras_nas.search.training import (
+    are_probabilities,
+    free_memory,
+    make_optimizer,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 6)).astype("float32") * 3 + 5
@@ -257,3 +263,26 @@ def test_another_optimizer_starts_afresh(tmp_path):
     found = load_model(made.out, with_optimizer=True)
     assert type(found.optimizer) is keras.optimizers.SGD
     assert int(found.optimizer.iterations) == 20
+
+
+class Knot:
+    """Garbage that only a search for cycles finds."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_is_set_aside_is_freed_once_in_a_while():
+    knot = Knot()
+    found = weakref.ref(knot)
+    try:
+        free_memory(everything=False)  # In use, so it is set aside.
+        del knot
+        fresh = weakref.ref(Knot())
+        free_memory(everything=False)
+        assert fresh() is None
+        assert found() is not None
+        free_memory(everything=True)
+        assert found() is None
+    finally:
+        gc.unfreeze()
