@@ -328,6 +328,20 @@ def compile_arguments(model: Any) -> dict[str, Any] | None:
     return dict(model._compile_config.config)
 
 
+def loss_settings(loss: Any) -> dict[str, Any]:
+    """Returns what a loss object depends on, without its name.
+
+    The config of some Keras losses is not complete (``Huber`` leaves out ``delta``),
+    and few people write one for their own.
+    """
+    own = vars(loss)
+    public = {key: value for key, value in own.items() if not key.startswith("_")}
+    settings = {**public, **own.get("_fn_kwargs", {}), **loss.get_config()}
+    # Keras numbers the names of those that were given none.
+    settings.pop("name", None)
+    return settings
+
+
 def overrides_compile(model_class: Any) -> bool:
     """Whether a model class has a ``compile`` of its own."""
     return model_class.compile is not keras.Model.compile

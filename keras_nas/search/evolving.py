@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -58,10 +59,12 @@ class GraphBreeder(Breeder):
     ):
         self.space = space
         self.start = None
+        self._checksum: int | None = None
         if model is not None:
             # How candidates are trained evolves; their files hold no loss, which only
             # code could load.
             self.start = Graph.from_model(model).without_compilation()
+            self._checksum = weights_checksum(model)
         self.mutate = mutate
         self.crossover = crossover
         self.mutate_training = mutate_training
@@ -180,6 +183,7 @@ class GraphBreeder(Breeder):
         return {
             "space": note_of(self.space),
             "model": start,
+            "model_weights": self._checksum,
             "training": self.training,
             "inherits": self.inherits,
             "mutate": note_of(self.mutate),
@@ -193,3 +197,16 @@ class GraphBreeder(Breeder):
         for number in [number for number in self._known if number not in live]:
             del self._known[number]
 
+
+def weights_checksum(model: Any) -> int:
+    """Returns a number that is another one for other weights.
+
+    Names of layers do not count, since Keras numbers those that were given none. Nor
+    do states of random generators, which differ each time a network is made.
+    """
+    checksum = 0
+    for weight in model.weights:
+        value = keras.ops.convert_to_numpy(weight)
+        head = f"{weight.name} {value.shape} {value.dtype}".encode()
+        checksum = zlib.crc32(value.tobytes(), zlib.crc32(head, checksum))
+    return checksum

@@ -9,28 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
+
+from keras_nas.training.recalibration import norm_layers
 
 # Numbers that statistics are measured on at once.
 _MERGED = 2**20
 
 
-def norm_layers(model: Any) -> list:
-    """Returns all trainable BatchNormalization layers, in nested models, too."""
-    found, todo, seen = [], [model], set()
-    while todo:
-        layer = todo.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
-            found.append(layer)
-        todo.extend(getattr(layer, "layers", None) or ())
-        wrapped = getattr(layer, "layer", None)
-        if isinstance(wrapped, keras.layers.Layer):
-            todo.append(wrapped)
-    return found
+def trained_norms(model: Any) -> list:
+    """Returns all trainable BatchNormalization layers, wherever they are nested."""
+    return [layer for layer in norm_layers(model) if layer.trainable]
 
 
 def merged(used: list[np.ndarray], sample_size: int) -> list[np.ndarray]:
@@ -55,7 +44,7 @@ def recalibrate(model: Any, x: np.ndarray, used: list[np.ndarray]) -> None:
         x: Samples.
         used: Positions of each batch.
     """
-    layers = norm_layers(model)
+    layers = trained_norms(model)
     if not layers:
         return
     kept = [layer.momentum for layer in layers]

@@ -24,6 +24,7 @@ from keras_nas.search.evaluation import (
     load_model,
     save_model,
 )
+from keras_nas.search.notes import compiled_note
 from keras_nas.search.statistics import merged, recalibrate
 
 _CHUNK = 512
@@ -135,8 +136,8 @@ class TrainingEvaluator(Evaluator):
             "steps": self.steps,
             "batch_size": self.batch_size,
             "training": self.training,
-            "loss": None if self.loss is None else _name(self.loss),
-            "metrics": [_name(metric) for metric in self.metrics or ()],
+            "loss": compiled_note(self.loss),
+            "metrics": compiled_note(list(self.metrics or ())),
             "functions": sorted(self.functions),
             "inherits": self.inherits,
             "recalibration": self.recalibration,
@@ -181,14 +182,19 @@ class TrainingEvaluator(Evaluator):
         """Returns a compiled model that shares its layers with another one.
 
         The model itself gets the optimizer only, so that its file holds what a child
-        goes on with, but no loss, which only code could load.
+        goes on with, but no loss, which only code could load. It is not compiled where
+        a child could not go on.
         """
         # A list of one would make Keras warn of every array.
         trainer = keras.Model(*map(_only_or_all, (model.inputs, model.outputs)))
         optimizer = make_optimizer(training)
         if self.inherits and has_same_order(model, trainer):
-            optimizer = carried_optimizer(model, optimizer)
-            model.compile(optimizer)
+            model.compile(carried_optimizer(model, optimizer))
+            # Wrapped by now if the loss is to be scaled; both have the same one.
+            optimizer = model.optimizer
+        else:
+            # What it was trained with before must not be saved as if it still fitted.
+            model.compiled, model.optimizer = False, None
         metrics = [fresh_metric(metric) for metric in self.metrics or ()]
         trainer.compile(
             optimizer,
@@ -293,10 +299,6 @@ def _only_or_all(tensors: list) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _name(thing: Any) -> str:
-    return thing if isinstance(thing, str) else getattr(thing, "name", str(thing))
-
-
 def make_optimizer(training: Mapping[str, Any]) -> Any:
     """Returns a fresh optimizer of the settings of a candidate.
 
@@ -334,7 +336,8 @@ def carried_optimizer(model: Any, fresh: Any) -> Any:
     """Returns the optimizer that a model was trained with, if it may go on.
 
     It may if it has a state, and the settings of another one but for the learning
-    rate, which it takes over.
+    rate, which it takes over. If it scales the loss, for half precision, that goes on
+    with it, and only the optimizer inside is compared.
 
     Args:
         model: Maybe compiled.
@@ -352,11 +355,14 @@ def carried_optimizer(model: Any, fresh: Any) -> Any:
     old = getattr(model, "optimizer", None)
     if old is None or not old.built or _settings_of(old) != _settings_of(fresh):
         return fresh
+    # One that scales the loss hands the rate on to the one inside.
     old.learning_rate = float(fresh.learning_rate)
     return old
 
 
 def _settings_of(optimizer: Any) -> tuple:
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
     config = optimizer.get_config()
     return type(optimizer), {
         key: value

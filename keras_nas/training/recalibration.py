@@ -76,7 +76,7 @@ def recalibrate(
     check_data(x, None, batch_size)
     graph = Graph.from_model(model)
     new = graph.build(carry_optimizer=carry_optimizer)
-    norms = _norms(new)
+    norms = norm_layers(new)
     if not norms:
         raise InvalidRequestError(
             f"The model '{model.name}' has no BatchNormalization, so nothing in it "
@@ -92,7 +92,8 @@ def recalibrate(
     return new
 
 
-def _norms(model: Any) -> list[Any]:
+def norm_layers(model: Any) -> list[Any]:
+    """Returns all BatchNormalization layers of a model, wherever they are nested."""
     found = {
         id(layer): layer
         for layer, _ in keras_private.owners(model)

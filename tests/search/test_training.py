@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.search import TrainingEvaluator
+from keras_nas.search import TrainingEvaluator, training
 from keras_nas.search.data_checks import prepare
 from keras_nas.search.evaluation import (
     CandidateError,
@@ -22,9 +22,11 @@ from keras_nas.search.evaluation import (
     run_job,
     save_model,
 )
-from keras_nas.search.statistics import merged, norm_layers, recalibrate
+from keras_nas.search.statistics import merged, recalibrate, trained_norms
 from keras_nas.search.training import (
+    annealed,
     are_probabilities,
+    carried_optimizer,
     free_memory,
     make_optimizer,
 )
@@ -116,7 +118,27 @@ def test_norms_are_found_in_nested_models_and_wrappers_but_not_frozen_ones():
     inputs = keras.Input((5, 3))
     wrapped = layers.TimeDistributed(layers.BatchNormalization(name="wrapped"))(inputs)
     model = keras.Model(inputs, frozen(layers.TimeDistributed(inner)(wrapped)))
-    assert {layer.name for layer in norm_layers(model)} == {"deep", "wrapped"}
+    assert {layer.name for layer in trained_norms(model)} == {"deep", "wrapped"}
+
+
+class Block(layers.Layer):
+    """A layer of somebody else with a normalization in it."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.norm = layers.BatchNormalization(name="inside")
+
+    def call(self, inputs):
+        return self.norm(inputs)
+
+
+def test_norm_inside_a_custom_layer_is_measured_anew():
+    inputs = keras.Input((6,), name="in")
+    model = keras.Model(inputs, Block(name="block")(inputs))
+    recalibrate(model, X, [np.arange(0, 60), np.arange(60, 120)])
+    assert [layer.name for layer in trained_norms(model)] == ["inside"]
+    found = np.array(model.get_layer("block").norm.moving_mean)
+    assert found == pytest.approx(X.mean(0), rel=1e-4)
 
 
 @pytest.mark.parametrize("softmax", [True, False])
@@ -263,6 +285,69 @@ def test_another_optimizer_starts_afresh(tmp_path):
     found = load_model(made.out, with_optimizer=True)
     assert type(found.optimizer) is keras.optimizers.SGD
     assert int(found.optimizer.iterations) == 20
+
+
+def test_optimizer_that_nobody_can_go_on_with_is_not_saved(tmp_path, monkeypatch):
+    model, made = network(), evaluator()
+    model.compile("adam")
+    model.optimizer.build(model.trainable_variables)
+    # As for a model whose variables a trainer lists in another order.
+    monkeypatch.setattr(training, "has_same_order", lambda model, trainer: False)
+    assert made.compile(model, made.training).compiled
+    save_model(model, tmp_path / "a.keras")
+    found = load_model(tmp_path / "a.keras", with_optimizer=True)
+    assert not found.compiled
+    assert getattr(found, "optimizer", None) is None
+
+
+@pytest.fixture
+def half_precision():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def test_optimizer_that_scales_the_loss_goes_on(tmp_path, half_precision):
+    made = job(tmp_path, network())
+    short = evaluator(steps=3, recalibration=0)
+    short.evaluate(made)
+    short.evaluate(Job(trial=1, round=1, seed=9, start=made.out, out=made.out))
+    found = load_model(made.out, with_optimizer=True).optimizer
+    assert type(found) is keras.optimizers.LossScaleOptimizer
+    assert int(found.inner_optimizer.iterations) == 6
+    assert int(found.step_counter) == 6  # It counts with the scale of the loss.
+    assert float(found.inner_optimizer.learning_rate) == pytest.approx(0.02)
+    assert any(np.any(slot) for slot in found.inner_optimizer.variables[2:])
+
+
+def test_rate_falls_for_an_optimizer_that_scales_the_loss(half_precision):
+    model, rates = network(), []
+    made = evaluator(steps=4)
+    trainer = made.compile(model, made.training)
+    assert trainer.optimizer is model.optimizer
+    inner = trainer.optimizer.inner_optimizer
+
+    def step(x, y, return_dict):
+        rates.append(float(inner.learning_rate))
+        return {"loss": 0.0}
+
+    trainer.train_on_batch = step
+    made._train(trainer, list(made._batches(0, 16)), math.inf)
+    expected = [0.02 * annealed(number / 4) for number in range(4)]
+    assert rates == pytest.approx(expected)
+    assert float(inner.learning_rate) == pytest.approx(0.02)
+
+
+def test_another_kind_of_optimizer_does_not_go_on_with_a_scaled_one(half_precision):
+    model = network()
+    model.compile("adam")
+    model.optimizer.build(model.trainable_variables)
+    fresh = keras.optimizers.SGD(0.5)
+    assert carried_optimizer(model, fresh) is fresh
+    found = carried_optimizer(model, keras.optimizers.Adam(0.5))
+    assert found is model.optimizer
+    assert float(found.inner_optimizer.learning_rate) == 0.5
 
 
 class Knot:

@@ -35,8 +35,10 @@ class Width(Mutation):
 
     Args:
         low: Least relative change, at least -1: by default 20 % narrower.
-        high: Largest relative change: by default 20 % wider. At least one neuron comes
-            or goes.
+        high: Largest relative change: by default 20 % wider. A change is rounded away
+            from zero to whole neurons. Nothing comes or goes where no other size is
+            near enough: a layer of one neuron does not shrink, and sizes that have to
+            be multiples may stay.
         each: Probability of each group of tied layers; None changes exactly one.
         lean: Whether important layers are more likely; see `VertexMutation`.
 
