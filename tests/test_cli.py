@@ -119,8 +119,17 @@ def test_verify_tells_equal_models_from_others(capsys, path, tmp_path):
     assert run_json(capsys, "verify", path, grown)["is_equal"] is True
 
 
-def test_plot_writes_the_picture(capsys, path, tmp_path):
-    target = tmp_path / "graph.dot"
+def test_models_with_other_inputs_are_not_compared(capsys, path, tmp_path):
+    other = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((5,)), layers.Dense(4)]).save(other)
+    status, out, err = run(capsys, "verify", path, other)
+    assert status == 1 and out == "" and "The models take different inputs" in err
+    assert "float32 (None, 8, 8, 3)" in err and "float32 (None, 5)" in err
+
+
+@pytest.mark.parametrize("name", ["graph.dot", "GRAPH.DOT"])
+def test_plot_writes_the_picture(capsys, path, tmp_path, name):
+    target = tmp_path / name
     status, _, _ = run(capsys, "plot", path, "-o", target)
     assert status == 0 and "branch" in target.read_text(encoding="utf-8")
 
@@ -144,6 +153,7 @@ def test_nothing_is_overwritten_without_force(capsys, path, tmp_path):
         (["resize", "MODEL", "branch=0", "--dry-run"], "branch"),
         (["resize", "MODEL", "image=4", "--dry-run"], "image"),
         (["resize", "MODEL", "branch=4", "branch=5", "--dry-run"], "two sizes"),
+        (["resize", "MODEL", "branch=999999999999", "--dry-run"], "at most 16777216"),
         (["resize", "MODEL", "branch=4"], "where the new model goes"),
         (["resize", "MODEL", "branch=4", "-o", "out.h5"], "end in .keras"),
         (["resize", "MODEL", "branch=4", "-o", "no/out.keras"], "does not exist"),
@@ -208,6 +218,14 @@ def test_measured_latency_is_kept_and_pruned_with(capsys, path, tmp_path):
     assert keras.saving.load_model(target).get_layer("branch").filters == 8
 
 
+def test_latency_table_that_is_none_is_named(capsys, path, tmp_path):
+    table = tmp_path / "table.json"
+    table.write_text("[]")
+    words = ("prune", path, "--latency", "5ms", "--latency-table", table, "--dry-run")
+    status, _, err = run(capsys, *words)
+    assert status == 1 and f"In the file '{table}': This is no latency table" in err
+
+
 def test_latency_is_measured_where_no_table_is_given(capsys, path, monkeypatch):
     measure = kn.measure_latency
     monkeypatch.setattr(
@@ -257,6 +275,16 @@ def test_interrupted_command_has_status_130(capsys, path, monkeypatch):
     monkeypatch.setattr(kn, "summary", stop)
     status, _, err = run(capsys, "summary", path)
     assert (status, err) == (130, "stopped\n")
+
+
+def test_command_without_enough_memory_says_so(capsys, path, monkeypatch):
+    def fail(*_):
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr(kn, "summary", fail)
+    status, out, err = run(capsys, "summary", path)
+    assert status == 1 and out == "" and err.startswith("error: The memory is not")
+    assert err.endswith("Received: Unable to allocate 7 TiB\n")
 
 
 def test_reader_that_has_seen_enough_gets_no_complaint(capsys, path, monkeypatch):

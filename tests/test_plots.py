@@ -132,6 +132,8 @@ def test_plan_draws_kept_dropped_and_new_neurons(tmp_path):
     assert bars(figure) == {"kept": [1, 3], "dropped": [3, 0], "new": [0, 2]}
     labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert labels == ["free", "head"]
+    notes = [(note.get_text(), note.xy) for note in figure.axes[0].texts]
+    assert notes == [("4 → 1", (4, 0)), ("3 → 5", (5, 1))]
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -166,3 +168,12 @@ def test_importance_of_what_cannot_change_is_not_drawn():
         kn.plot_importance(branches(), layers=["before"])
     with pytest.raises(kn.UnknownLayerError, match="nobody"):
         kn.plot_importance(branches(), layers=["nobody"])
+
+
+def test_long_names_above_histograms_are_broken_between_words():
+    names = ["expanded_conv_3_squeeze_excite_conv", "w" * 40]
+    first, second = (layers.Dense(2, name=name) for name in names)
+    model = keras.Sequential([keras.Input((3,)), first, second])
+    titles = [axes.get_title() for axes in kn.plot_importance(model).axes]
+    assert titles[0] == "expanded_conv_3_squeeze_excite_\nconv (2)"
+    assert titles[1] == f"{'w' * 32}\n{'w' * 8} (2)"

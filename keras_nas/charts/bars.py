@@ -12,6 +12,7 @@ def stacked_bars(
     names: Sequence[str],
     pieces: Mapping[str, tuple[str, Sequence[float]]],
     xlabel: str,
+    notes: Sequence[str],
 ) -> Any:
     """Draws one bar for each name.
 
@@ -19,6 +20,7 @@ def stacked_bars(
         names: From top to bottom.
         pieces: Label -> colour, and the length of that piece in each bar.
         xlabel: What the lengths are.
+        notes: What is written at the end of each bar; many are too short to be read.
 
     Returns:
         A matplotlib figure.
@@ -29,6 +31,11 @@ def stacked_bars(
     for label, (color, lengths) in pieces.items():
         axes.barh(names, lengths, left=starts, color=color, label=label, height=0.75)
         starts = [a + b for a, b in zip(starts, lengths, strict=True)]
+    for row, (end, note) in enumerate(zip(starts, notes, strict=True)):
+        place = {"textcoords": "offset points", "va": "center_baseline"}
+        axes.annotate(note, (end, row), (3, 0), size=7, **place)
+    # Room for the longest bar's note.
+    axes.set_xlim(0, 1.15 * max(starts))
     axes.invert_yaxis()
     axes.set_xlabel(xlabel)
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -8,7 +8,8 @@ from typing import Any
 from keras_nas.errors import InvalidRequestError, UnsupportedModelError
 
 # Colours of Okabe and Ito, which colour-blind people tell apart.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#d9d9d9"
+BLUE, GREEN, VERMILION = "#0072b2", "#009e73", "#d55e00"
+GREY, DARK_GREY = "#d9d9d9", "#999999"
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from keras_nas.charts.figures import BLUE, new_figure
 
 _COLUMNS = 4
+# So many letters of a title are about as wide as a histogram.
+_WIDEST = 32
 
 
 def histograms(values: Mapping[str, np.ndarray], xlabel: str) -> Any:
@@ -31,7 +33,8 @@ def histograms(values: Mapping[str, np.ndarray], xlabel: str) -> Any:
     bins = np.histogram_bin_edges(everything, bins=30)
     for axes, (title, numbers) in zip(grid.flat, values.items(), strict=False):
         axes.hist(numbers, bins=bins, color=BLUE)
-        axes.set_title(f"{title} ({len(numbers)})", fontsize=8)
+        lines = _lines(f"{title} ({len(numbers)})", _WIDEST)
+        axes.set_title("\n".join(lines), fontsize=8)
         axes.tick_params(labelsize=7)
         axes.yaxis.get_major_locator().set_params(integer=True)
     for axes in list(grid.flat)[len(values) :]:
@@ -39,3 +42,12 @@ def histograms(values: Mapping[str, np.ndarray], xlabel: str) -> Any:
     figure.supxlabel(xlabel, fontsize=9)
     figure.supylabel("neurons", fontsize=9)
     return figure
+
+
+def _lines(text: str, most: int) -> Iterator[str]:
+    """Breaks a title, where it can behind a mark between words."""
+    while len(text) > most:
+        cut = max(text.rfind(mark, 0, most) for mark in "_/ ") + 1 or most
+        yield text[:cut]
+        text = text[cut:]
+    yield text

@@ -68,7 +68,9 @@ def check_target(path: str, endings: tuple[str, ...], *, force: bool) -> Path:
             or there is such a file already and nobody said ``--force``.
     """
     target = Path(path)
-    if target.suffix not in endings:
+    # Keras reads no file whose name ends in .KERAS.
+    suffix = target.suffix if ".keras" in endings else target.suffix.lower()
+    if suffix not in endings:
         raise InvalidRequestError(
             f"The result cannot be written to {path!r}.\n\nLet the name end in "
             f"{' or '.join(endings)}. Received: {path!r}"
@@ -105,6 +107,8 @@ def read_table(path: str) -> Any:
             f"There is no latency table to read in {path!r}: {error.strerror}.\n\nMake "
             f"one: keras-nas latency MODEL.keras -o {path}. Received: {path!r}"
         ) from error
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"In the file {path!r}: {error}") from error
 
 
 def write_text(text: str, target: Path) -> None:

@@ -34,7 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is_equal = options.run(options)
         sys.stdout.flush()
     except KerasNasError as error:
-        _print_error(error, getattr(options, "json", False))
+        _print_error(type(error).__name__, str(error), getattr(options, "json", False))
+        return IMPOSSIBLE
+    except MemoryError as error:
+        text = (
+            "The memory is not enough for this.\n\nAsk for a smaller model. "
+            f"Received: {str(error) or 'no more memory'}"
+        )
+        _print_error("MemoryError", text, getattr(options, "json", False))
         return IMPOSSIBLE
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -47,9 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return IMPOSSIBLE if is_equal is False else DONE
 
 
-def _print_error(error: KerasNasError, as_json: bool) -> None:
+def _print_error(kind: str, text: str, as_json: bool) -> None:
     if as_json:
-        kind = type(error).__name__
-        print(json.dumps({"error": {"type": kind, "message": str(error)}}))
+        print(json.dumps({"error": {"type": kind, "message": text}}))
     else:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)

@@ -307,7 +307,7 @@ def _add_choosing(command: Any) -> None:
         "--multiple-of",
         type=positive,
         metavar="N",
-        help="widths that change become multiples of N",
+        help="output widths that change become multiples of N",
     )
     _add_target(command)
 

@@ -81,11 +81,16 @@ def _what_holds(analysis: Analysis, axis: Expression) -> Iterator[str]:
             f"Held by the model output {listed(map(repr, sorted(outputs)))}: ask for "
             "that very layer, or use `free_outputs=True`."
         )
+    # Once for each layer: it may need that of several axes, and in every call.
+    needs: dict[tuple[str, int], str] = {}
     for other, relation in analysis.relations.items():
         for group in relation.equal:
             atoms = frozenset().union(*(analysis.resolve(a).atoms for a in group))
             if atoms & axis.atoms:
-                yield f"'{other}' needs {len(group)} parts of one size."
+                key = analysis.flat.by_path[other].part.key
+                needs.setdefault((key, len(group)), other)
+    for (_, count), other in needs.items():
+        yield f"'{other}' needs {count} parts of one size."
 
 
 def _further(names: Names, path: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ import keras
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.importance.data import check_data
+from keras_nas.surgery.requests import MOST_NEURONS
 
 SOLVERS = ("auto", "highs", "glpk", "cbc")
 
@@ -130,6 +131,11 @@ def _check_multiples(multiple_of: Any) -> None:
             raise InvalidRequestError(
                 "Sizes can only be multiples of a whole number, at least 1.\n\nGive an "
                 f"int, or a dict from layer to int. Received: multiple_of={step!r}"
+            )
+        if int(step) > MOST_NEURONS:
+            raise InvalidRequestError(
+                f"Sizes cannot be multiples of {step}: at most {MOST_NEURONS} neurons "
+                f"can be asked for.\n\nGive less. Received: multiple_of={step!r}"
             )
 
 

@@ -34,4 +34,9 @@ def plan_bars(graph: Graph, analysis: Analysis, changes: Iterable[Change]) -> An
         "new": (GREEN, [change.added for change in drawn]),
     }
     shown = {label: piece for label, piece in pieces.items() if any(piece[1])}
-    return stacked_bars([change.name for change in drawn], shown, "neurons")
+    names = [change.name for change in drawn]
+    notes = [
+        f"{change.kept + change.dropped} → {change.kept + change.added}"
+        for change in drawn
+    ]
+    return stacked_bars(names, shown, "neurons", notes)

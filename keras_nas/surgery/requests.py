@@ -17,6 +17,10 @@ from keras_nas.surgery.names import Names
 
 RequestKey = Hashable
 
+# No layer is asked to be larger than this, unless it is: far beyond any that was ever
+# trained, and few enough that lists of neurons and of their importance fit into memory.
+MOST_NEURONS = 2**24
+
 
 @dataclass(frozen=True)
 class near:
@@ -88,6 +92,16 @@ def check_size(size: Any, what: str) -> int:
     return int(size)
 
 
+def check_not_huge(size: int, axis: Expression, what: str) -> None:
+    """Refuses a size that no memory could hold, before anything that large is made."""
+    most = max(MOST_NEURONS, axis.size)
+    if size > most:
+        raise InvalidRequestError(
+            f"The size of {what!r} would be {size} neurons, but at most {most} can be "
+            f"asked for.\n\nAsk for fewer. Received: {size}"
+        )
+
+
 def read_requests(
     analysis: Analysis,
     names: Names,
@@ -130,6 +144,7 @@ def read_input_requests(
                 f"Give None for it. Received: {sizes!r}"
             )
         size, is_near = _read_size(value, label)
+        check_not_huge(size, axis, label)
         request = Request((name, "input", number), path, axis, size, is_near, False)
         _check_twice(analysis, result, request)
         result.append(request)
@@ -146,6 +161,7 @@ def _read_request(names: Names, key: RequestKey, value: Any) -> Request:
     path = names.find(name)
     axis = names.width(path, axis_name)
     size, is_near = _read_size(value, name)
+    check_not_huge(size, axis, name)
     return Request(key, path, axis, size, is_near)
 
 

@@ -17,7 +17,7 @@ from keras_nas.milp import Linear, Piece, SizeSystem, reachable
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.options import Options
 from keras_nas.surgery.products import Held, hold, linear_size
-from keras_nas.surgery.requests import Request
+from keras_nas.surgery.requests import Request, check_not_huge
 
 # Size of an axis -> the same in sizes of atoms.
 LinearSize: TypeAlias = Callable[[Expression], Linear]
@@ -230,6 +230,8 @@ class Job:
         path = self.names.find(name)
         axis = self.names.width(path)
         low, high = bound
+        if low is not None:
+            check_not_huge(int(low), axis, name)
         size = axis.size
         outside = (low is not None and size < low) or (high is not None and size > high)
         if outside and not axis.atoms:

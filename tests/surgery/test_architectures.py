@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import pytest
 from architectures import MAKERS
+from keras import layers
 from models import randomize
 
 import keras_nas as kn
@@ -118,3 +119,13 @@ Read by 'block0_squeeze' and 'block0_project'.
 def test_explain_says_what_neurons_are_made_of(name, layer):
     text = EXPLANATIONS[name, layer].strip()
     assert str(kn.explain(make(name), layer)).startswith(text)
+
+
+def test_explain_says_what_a_layer_needs_once_for_all_its_axes_and_calls():
+    source = keras.Input((4, 4, 3), name="in")
+    x = layers.Conv2D(6, 1, name="first")(source)
+    shared = layers.Conv2D(6, 1, groups=3, name="shared")
+    model = keras.Model(source, layers.Dense(2, name="head")(shared(shared(x))))
+    text = kn.explain(model, "shared")
+    assert text.count("parts of one size") == 1
+    assert "'shared' needs 3 parts of one size." in text

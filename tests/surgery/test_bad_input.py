@@ -111,6 +111,17 @@ def test_near_refuses_what_is_no_size(size):
         kn.near(size)
 
 
+@pytest.mark.parametrize("size", [2**24 + 1, 10**12, 10**30])
+def test_size_beyond_any_memory_is_refused_at_once(model, size):
+    error, match = kn.InvalidRequestError, f"would be {size} neurons, but at most 16777"
+    refuse(model, error, match, ("branch", size))
+    refuse(model, error, match, ("branch", kn.near(size)))
+    refuse(model, error, match, ("add", [size, None]), verb=kn.resize_inputs)
+    refuse(model, error, match, bounds={"head": (size, None)})
+    refuse(model, error, f"multiples of {size}: at most 16777", multiple_of=size)
+    assert kn.plan(model, "branch", 3, bounds={"head": (1, size)}).sizes["stem"] == 3
+
+
 def test_integers_of_numpy_are_sizes(model):
     for size in (np.int64(3), np.uint8(3), np.array(3)):
         assert kn.plan(model, "branch", size).sizes["stem"] == 3
