@@ -26,18 +26,14 @@ from keras_nas.search.mutations import (
 )
 from keras_nas.search.mutations import mutate_training as default_mutate_training
 from keras_nas.search.objectives import as_objectives
+from keras_nas.search.optimizers import carried_optimizer, make_optimizer
 from keras_nas.search.progress import Progress
 from keras_nas.search.result import SearchResult
 from keras_nas.search.search import Search, check_seed
 from keras_nas.search.spaces import image_space
 from keras_nas.search.strategies import Duplicates, Strategy
 from keras_nas.search.summary import Leaderboard
-from keras_nas.search.training import (
-    DEFAULT_TRAINING,
-    TrainingEvaluator,
-    carried_optimizer,
-    make_optimizer,
-)
+from keras_nas.search.training import DEFAULT_TRAINING, TrainingEvaluator
 from keras_nas.search.trial import Trial
 
 # Accuracies that agree to so many digits are equal; then the smaller network wins.
