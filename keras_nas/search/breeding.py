@@ -121,7 +121,7 @@ class SpaceBreeder(Breeder):
     def __init__(self, space: Any):
         if not callable(getattr(space, "sample", None)):
             raise InvalidRequestError(
-                f"A {type(space).__name__} is no search space: it cannot sample.\n\n"
+                f"{space!r:.80} is no search space: it cannot sample.\n\n"
                 f"Give one of keras_nas.search.spaces, or an object with sample(rng) "
                 f"and build(architecture). Received: {space!r:.80}"
             )

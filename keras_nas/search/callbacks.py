@@ -71,7 +71,7 @@ class Callbacks(EvolverCallback):
         for callback in self.callbacks:
             if not isinstance(callback, EvolverCallback):
                 raise InvalidRequestError(
-                    f"A {type(callback).__name__} is no callback of a search.\n\nGive "
+                    f"{callback!r:.80} is no callback of a search.\n\nGive "
                     f"objects of a subclass of EvolverCallback; callbacks of Keras do "
                     f"not fit. Received: {callback!r:.80}"
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -98,52 +99,92 @@ def batches(
         yield order[start : start + own_size]
 
 
-def as_arrays(x: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def as_arrays(
+    x: Any, y: Any = None, where: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
     """Brings arrays, a `tf.data.Dataset` or a `PyDataset` to two arrays.
 
     Datasets are read once, to their end, into memory: every candidate must see the
     same samples, and a generation may go through them several times.
 
+    Args:
+        x: Samples, or a dataset of pairs.
+        y: Labels; None for a dataset.
+        where: What messages add to the names ``x`` and ``y``.
+
     Raises:
-        InvalidRequestError: No labels, an endless dataset, or no batches of pairs.
+        InvalidRequestError: No labels, labels twice, samples of different shapes, an
+            endless dataset, or no batches of pairs.
     """
     if y is None and isinstance(x, (tuple, list)) and len(x) == 2:
         x, y = x
     if y is None:
-        return _read_dataset(x)
-    return np.asarray(x), np.asarray(y)
+        return _read_dataset(x, where)
+    if _is_sequence(x) or _is_stream(x):
+        raise InvalidRequestError(
+            f"A dataset has its labels in it already.\n\nLeave y out: fit(dataset), or "
+            f"validation_data=dataset. Received: x={type(x).__name__}, "
+            f"y={type(y).__name__}{where}"
+        )
+    return _array("x", x, where), _array("y", y, where)
 
 
-def _read_dataset(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "num_batches"):
+def _array(name: str, given: Any, where: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{name} is no array: {str(error).splitlines()[0]:.120}\n\nGive one array "
+            f"of numpy, with all samples of the same shape. Received: {name} of type "
+            f"{type(given).__name__}{where}"
+        ) from error
+
+
+def _is_sequence(data: Any) -> bool:
+    return hasattr(data, "__getitem__") and hasattr(data, "num_batches")
+
+
+def _is_stream(data: Any) -> bool:
+    return hasattr(data, "element_spec")
+
+
+def _read_dataset(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    if _is_sequence(dataset):
         stream = (dataset[index] for index in range(_num_batches(dataset)))
-    elif hasattr(dataset, "element_spec"):
+    elif _is_stream(dataset):
         if int(dataset.cardinality()) == -1:
             _refuse_endless(dataset)
         stream = iter(dataset)
     else:
         raise InvalidRequestError(
-            f"There are no labels, and a {type(dataset).__name__} is no dataset of "
-            f"pairs.\n\nGive x and y, a tf.data.Dataset, or a keras PyDataset. "
-            f"Received: x={type(dataset).__name__}, y=None"
+            f"There are no labels, and x is no dataset of pairs.\n\nGive x and y, a "
+            f"tf.data.Dataset, or a keras PyDataset. Received: an object of type "
+            f"{type(dataset).__name__}, y=None{where}"
         )
     pairs = []
     for batch in stream:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise InvalidRequestError(
                 "A batch of the dataset is no pair.\n\nLet it give (images, labels). "
-                f"Received: a {type(batch).__name__}"
+                f"Received: an object of type {type(batch).__name__}{where}"
             )
         pairs.append((_plain(batch[0]), _plain(batch[1])))
     if not pairs:
         raise InvalidRequestError(
             "The dataset is empty.\n\nGive one with batches. "
-            f"Received: {type(dataset).__name__}"
+            f"Received: {type(dataset).__name__}{where}"
         )
     xs, ys = zip(*pairs, strict=True)
-    if xs[0].ndim == ys[0].ndim + 3 and ys[0].ndim == 0:
-        return np.stack(xs), np.stack(ys)  # Not batched.
-    return np.concatenate(xs), np.concatenate(ys)
+    # A single number is no batch of labels: the dataset is not batched.
+    join = np.stack if ys[0].ndim == 0 else np.concatenate
+    try:
+        return join(xs), join(ys)
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"The batches of the dataset do not fit together: {error!s:.160}\n\nLet "
+            f"all samples have the same shape. Received: first x of shape "
+            f"{xs[0].shape} and y of shape {ys[0].shape}{where}"
+        ) from error
 
 
 def _num_batches(dataset: Any) -> int:
@@ -177,13 +218,14 @@ def split_data(
     Raises:
         InvalidRequestError: No fraction, or a class with a single sample.
     """
-    is_number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+    is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
     if not is_number or not 0 < fraction < 1:
         raise InvalidRequestError(
             f"{fraction!r} is no part of the samples to validate with.\n\nGive a "
             f"number between 0 and 1, or validation_data. Received: "
             f"validation_split={fraction!r}"
         )
+    fraction = float(fraction)
     rng = generator(seed, Purpose.SPLIT)
     classes = class_numbers(y)
     if classes is None:

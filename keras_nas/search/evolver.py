@@ -12,6 +12,17 @@ from keras_nas.search.budget import Budget
 from keras_nas.search.callbacks import EvolverCallback
 from keras_nas.search.data import Split
 from keras_nas.search.data_checks import prepare
+from keras_nas.search.evolver_checks import (
+    check_callbacks,
+    check_functions,
+    check_loss,
+    check_measured,
+    check_metrics,
+    check_names,
+    check_space,
+    check_strategy,
+    check_training,
+)
 from keras_nas.search.evolver_parts import (
     DefaultCrossover,
     check_classes,
@@ -164,6 +175,17 @@ class KerasEvolver:
                 "A first generation descends from a model or from a space.\n\nGive one "
                 f"of both. Received: model={model!r:.40}, space={space!r:.40}"
             )
+        check_space(space)
+        check_names(model, shields, importance)
+        check_functions(
+            mutation=mutation, crossover=crossover, mutate_training=mutate_training
+        )
+        check_strategy(strategy)
+        callbacks = check_callbacks(callbacks)
+        training = check_training(training)
+        check_loss(loss)
+        metrics = check_metrics(metrics)
+        check_measured(objective, loss, metrics)
         self.model = model
         self.space = space
         self.seed = check_seed(seed)

@@ -7,8 +7,10 @@ from typing import Any
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.search.data import Split
+from keras_nas.search.data_checks import check_class_count
 from keras_nas.search.mutations import Context, crossover
 from keras_nas.search.strategies import NSGA2, Duplicates, GeneticAlgorithm, Strategy
+from keras_nas.search.strategies.base import check_count
 from keras_nas.surgery import Graph
 
 
@@ -36,11 +38,12 @@ def default_strategy(
     Raises:
         InvalidRequestError: A population below 2, or other settings out of range.
     """
+    population_size = check_count("population_size", population_size, 2)
     duplicates = Duplicates.EVALUATE if inherits else Duplicates.REUSE
     if num_objectives > 1:
         return NSGA2(population_size, crossover, mutation, duplicates)
     # Two elites of 50 are few; two of 3 leave hardly a place for children.
-    wanted = min(2, max(1, int(population_size) // 4)) if elites is None else elites
+    wanted = min(2, max(1, population_size // 4)) if elites is None else elites
     return GeneticAlgorithm(
         population_size,
         elites=wanted,
@@ -73,19 +76,27 @@ def check_classes(model: Any, data: Split) -> None:
     """Refuses a model whose output does not fit the labels.
 
     Raises:
-        InvalidRequestError: It has fewer outputs than there are classes.
+        InvalidRequestError: It has fewer outputs than there are classes, or such
+            that are no classes.
     """
     if model is None:
         return
-    shape = model.outputs[0].shape
+    shape = tuple(model.outputs[0].shape)
     wanted = data.num_classes
-    enough = len(shape) == 2 and shape[-1] is not None
-    fits = enough and (shape[-1] >= wanted if data.is_sparse else shape[-1] == wanted)
-    if fits:
+    if len(shape) != 2:
+        raise InvalidRequestError(
+            f"Outputs of shape {shape} are no classes of samples, which have the shape "
+            f"(n, {wanted}).\n\nLet the model end with pooling or Flatten and a Dense "
+            f"of {wanted} units, or give another task with loss=... . Received: labels "
+            f"of shape {data.y.shape}"
+        )
+    if shape[-1] == wanted or (data.is_sparse and (shape[-1] or 0) > wanted):
         return
+    if data.is_sparse:
+        check_class_count(wanted, len(data.y))
     name = model.layers[-1].name
     raise InvalidRequestError(
-        f"Outputs of shape {tuple(shape)} do not fit {wanted} classes.\n\nGive the "
+        f"Outputs of shape {shape} do not fit {wanted} classes.\n\nGive the "
         f"model a head of that size: keras_nas.resize(model, '{name}', {wanted}). "
         f"Received: labels of shape {data.y.shape}"
     )

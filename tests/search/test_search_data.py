@@ -80,8 +80,8 @@ def test_endless_dataset_is_refused():
         (X[..., 0], Y, r"no channel axis.\n\nAdd one: x = x\[..., None\]"),
         (X.reshape(20, -1), Y, "2 axes holds no images"),
         (X, Y[:-1], "20 samples and 19 labels"),
-        (X, np.zeros(20, int), "All 20 samples are of one class"),
-        (X, np.eye(4)[np.zeros(20, int)], "All 20 samples are of one class"),
+        (X, np.zeros(20, int), "All samples are of one class"),
+        (X, np.eye(4)[np.zeros(20, int)], "All samples are of one class"),
         (X, Y / 3, "no classes.\n\nGive integers"),
         (X, np.array(list("ab") * 10), r"np.unique\(y, return_inverse=True\)"),
         (X, Y - 1, "label -1 is negative"),
@@ -92,12 +92,75 @@ def test_endless_dataset_is_refused():
         (X[:5], Y[:5], "Class 1 has only one sample"),
         (np.where(X > 2, np.nan, X), Y, "NaN or infinite"),
         (X.astype(str), Y, "no numbers"),
-        (X, None, "There are no labels"),
+        (X, None, "There are no labels, and x is no dataset"),
+        (X, np.where(Y == 1, np.inf, Y), "5 values of the labels are NaN or infinite"),
+        (X, Y.astype("int64") + 2**40, "Number the classes from 0: names, y = np.uniq"),
+        (X, Y * 10**9, "3000000001 classes of 20 samples"),
+        (X, [[1], [1, 2]], r"y is no array.*\n\nGive one array of numpy"),
+        ([X[0], X[1, :2]] * 2, Y[:4], "x is no array"),
+        (X, 3, "20 samples and one number"),
     ],
 )
 def test_bad_data_are_refused(x, y, match):
     with pytest.raises(InvalidRequestError, match=match):
         prepare(x, y)
+
+
+@pytest.mark.parametrize("shape", [(64,), ()])
+def test_samples_one_by_one_need_not_be_images(shape):
+    import tensorflow as tf
+
+    x = RNG.normal(size=(20, *shape)).astype("float32")
+    dataset = tf.data.Dataset.from_tensor_slices((x, Y))
+    split = prepare(dataset, input_shape=shape)
+    assert split.fingerprint() == prepare(x, Y, input_shape=shape).fingerprint()
+
+
+def test_batches_of_several_shapes_are_refused():
+    import tensorflow as tf
+
+    def stream():
+        yield X[:5], Y[:5]
+        yield X[5:, :2], Y[5:]
+
+    signature = (tf.TensorSpec((None, None, 4, 1)), tf.TensorSpec((None,), tf.int64))
+    dataset = tf.data.Dataset.from_generator(stream, output_signature=signature)
+    with pytest.raises(InvalidRequestError, match="batches .* do not fit together"):
+        prepare(dataset)
+
+
+def test_labels_beside_a_dataset_are_refused():
+    with pytest.raises(InvalidRequestError, match=r"Leave y out: fit\(dataset\)"):
+        prepare(Batches(), Y)
+
+
+def test_given_model_may_have_more_classes_than_samples():
+    split = prepare(X, Y * 10_000, input_shape=(4, 4, 1))
+    assert split.num_classes == 30_001
+    with pytest.raises(InvalidRequestError, match="1099511627777 classes"):
+        prepare(X, Y // 2 * 2**40, input_shape=(4, 4, 1))
+
+
+def test_part_may_be_a_number_of_numpy():
+    given = prepare(X, Y, validation_split=np.float32(0.2))
+    assert given.fingerprint() == prepare(X, Y, validation_split=0.2).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("pair", "match"),
+    [
+        ((X[:, :3], Y), r"Received: x of shape \(20, 3, 4, 1\) in validation_data"),
+        ((X, Y - 1), "from -1 to 2 in validation_data"),
+        ((X, Y * 10**9), "maximum of 3000000000 in validation_data"),
+        ((X, Y[:3]), r"y of shape \(3,\) in validation_data"),
+        ((X, [[1], [1, 2]]), "y of type list in validation_data"),
+        ((Batches(), Y), "y=ndarray in validation_data"),
+        (X, "y=None in validation_data"),
+    ],
+)
+def test_mistakes_in_validation_data_are_told_as_such(pair, match):
+    with pytest.raises(InvalidRequestError, match=match):
+        prepare(X, Y, validation_data=pair)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 2, "half", None, True])

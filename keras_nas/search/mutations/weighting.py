@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from keras_nas.axes import Atom
-from keras_nas.errors import KerasNasError
+from keras_nas.axes import Atom, Expression
+from keras_nas.errors import KerasNasError, UnknownLayerError
 from keras_nas.graph import analyze
 from keras_nas.importance import Magnitude, atom_utilities, check_importance
 from keras_nas.search.mutations.context import Context
@@ -47,6 +47,33 @@ def is_measurable(graph: Graph, context: Context) -> bool:
     return _measured(graph, context).by_context
 
 
+def check_weighting(importance: Any, graph: Graph | None = None) -> None:
+    """Makes sure that an importance is one.
+
+    Args:
+        importance: What a user gave.
+        graph: Where the layers are that a dict names; None if they cannot be known.
+
+    Raises:
+        InvalidRequestError: A name that does not exist, a wrong type or length, NaN.
+        UnknownLayerError: A dict names a layer that the graph does not have.
+    """
+    if not isinstance(importance, Mapping):
+        check_importance(importance, _look_up_nothing)
+    elif graph is not None:
+        _read(importance, Names(analyze(graph)))
+
+
+def _look_up_nothing(key: Any) -> tuple[str, Expression]:
+    raise UnknownLayerError(f"Layer {key!r} is asked for without a graph.")
+
+
+def _read(importance: Any, names: Names) -> Any:
+    return check_importance(
+        importance, lambda key: (names.find(key), names.width(names.find(key)))
+    )
+
+
 def _measured(graph: Graph, context: Context) -> _Measured:
     known = _KNOWN.get(graph)
     if known is None or known.importance is not context.importance:
@@ -66,11 +93,10 @@ def _measure(graph: Graph, context: Context) -> _Measured:
     atoms = frozenset().union(*(axis.atoms for axis in axes.values()))
 
     def utilities(importance: Any) -> Mapping[Atom, np.ndarray]:
-        checked = check_importance(
-            importance, lambda key: (names.find(key), names.width(names.find(key)))
-        )
-        return atom_utilities(graph, analysis, checked, atoms)
+        return atom_utilities(graph, analysis, _read(importance, names), atoms)
 
+    # A wrong name is a mistake; numbers may have been measured for an ancestor.
+    check_weighting(context.importance)
     by_context = True
     try:
         found = utilities(_CHEAP if context.importance is None else context.importance)

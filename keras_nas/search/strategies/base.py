@@ -74,8 +74,10 @@ def check_count(name: str, value: Any, least: int) -> int:
     is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if is_whole and value >= least:
         return int(value)
+    label = name.replace("_", " ")
+    label = f"number of {label}" if label.endswith("s") else label
     raise InvalidRequestError(
-        f"A {name.replace('_', ' ')} of {value!r} is too small or no whole number."
+        f"A {label} of {value!r} is too small or no whole number."
         f"\n\nGive at least {least}. Received: {name}={value!r}"
     )
 
