@@ -49,7 +49,10 @@ What the numbers say: a budget is spent well only if the importance of neurons i
 layers can be compared. `l2` and `bn_scale` (about 1 for a mean neuron of any layer) cannot:
 there, spending by price empties the expensive layers, and greedy ranking, which ignores
 prices, is better. `group_lamp` and `taylor` can. That is why `group_lamp` is the default of
-budgets. After tuning, the good ways cannot be told apart on a task as easy as this."""
+budgets. After tuning, the good ways cannot be told apart on the plain digits. On the harder
+images `group_lamp` within a budget has the highest mean of all ways right after the cut, and
+at 75 % after tuning as well, where its interval still overlaps with those of the best greedy
+ways; `taylor` ranked greedily does not recover."""
 ABOUT = {
     "digits": f"""\
 The 8 x 8 digits of scikit-learn, 1,348 to learn from and 449 to test, {EPOCHS["digits"]}
