@@ -211,7 +211,6 @@ class KerasEvolver:
         )
         self.crossover = crossover or DefaultCrossover(self.context)
         self.training = dict(training or {})
-        make_optimizer({**DEFAULT_TRAINING, **self.training})
         self.mutate_training = mutate_training
         self.loss = loss
         self.metrics = metrics
