@@ -385,6 +385,16 @@ def test_evolve_refuses_other_files(capsys, tmp_path, arrays, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_evolve_into_a_file_is_refused(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "data.npz", x=rng.normal(size=(20, 6)), y=np.arange(20) % 2)
+    (tmp_path / "small.keras").write_text("mine")
+    words = ["--data", tmp_path / "data.npz", "-o", tmp_path / "small.keras"]
+    status, _, err = run(capsys, "evolve", *words)
+    assert status == 1 and "is a file, and no directory" in err
+    assert (tmp_path / "small.keras").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -151,12 +151,12 @@ def _add_model(command: Any, *names: str) -> None:
     _add_unsafe(command)
 
 
-def _add_unsafe(command: Any) -> None:
+def _add_unsafe(command: Any, code: str = "Lambda layers, custom classes") -> None:
     command.add_argument(
         "--unsafe",
         action="store_true",
-        help="load models with Python code in them (Lambda layers, custom classes), "
-        "which may then do anything; for files that you trust",
+        help=f"load models with Python code in them ({code}), which may then do "
+        "anything; for files that you trust",
     )
 
 
@@ -271,7 +271,7 @@ def _add_evolve(every: Any) -> None:
     command.add_argument(
         "--model", metavar="MODEL.keras", help="what the first generation descends from"
     )
-    _add_unsafe(command)
+    _add_unsafe(command, "classes of other packages; Lambda layers cannot evolve")
     for name, default, meaning in (
         ("population", 20, "candidates of a generation"),
         ("generations", 10, "how many"),

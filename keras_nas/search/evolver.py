@@ -8,6 +8,7 @@ from tempfile import mkdtemp
 from typing import Any, cast
 
 from keras_nas.errors import InvalidRequestError, SearchError
+from keras_nas.search import journal
 from keras_nas.search.budget import Budget
 from keras_nas.search.callbacks import EvolverCallback
 from keras_nas.search.data import Split
@@ -40,11 +41,22 @@ from keras_nas.search.objectives import as_objectives
 from keras_nas.search.optimizers import carried_optimizer, make_optimizer
 from keras_nas.search.progress import Progress
 from keras_nas.search.result import SearchResult
-from keras_nas.search.search import Search, check_seed
+from keras_nas.search.running import Run
+from keras_nas.search.search import Search
+from keras_nas.search.setting_checks import (
+    check_directory,
+    check_seed,
+    check_settings,
+)
 from keras_nas.search.spaces import image_space
+from keras_nas.search.start_model import check_start
 from keras_nas.search.strategies import Duplicates, Strategy
 from keras_nas.search.summary import Leaderboard
-from keras_nas.search.training import DEFAULT_TRAINING, TrainingEvaluator
+from keras_nas.search.training import (
+    DEFAULT_TRAINING,
+    TrainingEvaluator,
+    fresh_metric,
+)
 from keras_nas.search.trial import Trial
 
 # Accuracies that agree to so many digits are equal; then the smaller network wins.
@@ -76,7 +88,8 @@ class KerasEvolver:
             function ``(model, x, y)`` on the validation data, or several of these: then
             the evolution keeps a Pareto front. Of two candidates with the same value of
             a single objective, to three digits, the smaller one is better.
-        directory: Of the journal and the models; by default a temporary one.
+        directory: Of the journal and the models; by default a temporary one, and a
+            further one for each call of `fit` that asks for something else.
         workers: 1 evaluates in this process, more in as many processes. TensorFlow
             keeps 7 to 13 MB for every model: for many hundreds of candidates take
             processes, which are replaced now and then.
@@ -186,11 +199,23 @@ class KerasEvolver:
         check_loss(loss)
         metrics = check_metrics(metrics)
         check_measured(objective, loss, metrics)
+        self._settings: dict[str, Any] = {
+            "workers": workers,
+            "executor": executor,
+            "constraints": constraints,
+            "time_limit_s": time_limit_s,
+            "smoothing": smoothing,
+            "finalists": finalists,
+            "final_repeats": final_repeats,
+            "keep": keep,
+        }
+        check_settings(**self._settings)
         self.model = model
         self.space = space
         self.seed = check_seed(seed)
         self.objectives = as_objectives(objective, _DIGITS)
-        self.directory = None if directory is None else Path(directory)
+        self.directory = check_directory(directory)
+        self._is_own_directory = directory is None
         self.budget = Budget(
             generations=generations, seconds=max_seconds, target=target
         )
@@ -216,19 +241,10 @@ class KerasEvolver:
         self.metrics = metrics
         self.inherit = inherit
         self.callbacks = [*([Progress()] if verbose else []), *callbacks]
-        self._settings = {
-            "workers": workers,
-            "executor": executor,
-            "constraints": constraints,
-            "time_limit_s": time_limit_s,
-            "smoothing": smoothing,
-            "finalists": finalists,
-            "final_repeats": final_repeats,
-            "keep": keep,
-        }
         self._search: Search | None = None
         self._result: SearchResult | None = None
         self._evaluator: TrainingEvaluator | None = None
+        self._best_model: Any = None
 
     def fit(
         self,
@@ -259,7 +275,8 @@ class KerasEvolver:
             What was found. After Ctrl-C, what there is.
 
         Raises:
-            InvalidRequestError: Something is wrong with the data; says what.
+            InvalidRequestError: Something is wrong with the data, or the model cannot
+                be saved and loaded; says what.
             JournalError: The directory holds another run, or a damaged one.
             SearchError: The disk is full, or all candidates fail.
         """
@@ -275,13 +292,16 @@ class KerasEvolver:
         )
         if self.loss is None:
             check_classes(self.model, data)
+        breeder = self._make_breeder(data, batch_size)
+        if breeder.start is not None:
+            check_start(breeder.start)
         if self.directory is None:
             self.directory = Path(mkdtemp(prefix="keras_nas_"))
-        self._evaluator = self._make_evaluator(data, batch_size, steps_per_generation)
-        self._search = Search(
-            self._make_breeder(data, batch_size),
+        evaluator = self._make_evaluator(data, batch_size, steps_per_generation)
+        search = Search(
+            breeder,
             self.strategy,
-            self._evaluator,
+            evaluator,
             objective=self.objectives,
             budget=self.budget,
             directory=self.directory,
@@ -291,8 +311,24 @@ class KerasEvolver:
             duplicates=Duplicates.EVALUATE if self.inherit else None,
             **self._settings,
         )
-        self._result = self._search.run()
+        self._leave_other_run(search)
+        # Refuses the directory of another run before anything changes here.
+        run = Run(search)
+        self._search, self._evaluator = search, evaluator
+        self._result = self._best_model = None
+        self._result = run.run()
         return self._result
+
+    def _leave_other_run(self, search: Search) -> None:
+        """Takes a new temporary directory where the last call had another task.
+
+        The same call again goes on with its run, as after Ctrl-C.
+        """
+        if not self._is_own_directory:
+            return
+        if journal.is_of_another_run(search.directory, search.settings()):
+            search.directory = Path(mkdtemp(prefix="keras_nas_"))
+            self.directory = search.directory
 
     def _make_evaluator(
         self, data: Split, batch_size: int, steps: int
@@ -348,15 +384,21 @@ class KerasEvolver:
     def best_model(self) -> Any:
         """The best network, trained; compiled if it was found by this object.
 
-        Its optimizer remembers the training, so that ``fit`` goes on.
+        Its optimizer remembers the training, so that ``fit`` goes on. It is the same
+        object until the next call of `fit` of this evolver.
         """
+        if self._best_model is None:
+            self._best_model = self._load_best()
+        return self._best_model
+
+    def _load_best(self) -> Any:
         if self._evaluator is None:
             return self.result.best_model()
         model = self.result.best_model(with_optimizer=True)
         best = cast(Trial, self.result.best)
         training = {**self._evaluator.training, **best.training}
         optimizer = carried_optimizer(model, make_optimizer(training))
-        metrics = list(self._evaluator.metrics or ())
+        metrics = [fresh_metric(metric) for metric in self._evaluator.metrics or ()]
         model.compile(optimizer, self._evaluator.loss_for(model), metrics=metrics)
         return model
 

@@ -52,12 +52,19 @@ class Journal:
             versions: JSON-able; noted, but not compared.
 
         Raises:
-            JournalError: The journal is of a run with other settings, or broken.
+            JournalError: The journal is of a run with other settings, or broken, or
+                nothing can be written there.
             SearchError: Another process has it open, or the disk is full.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         path = directory / NAME
-        file = path.open("ab+")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab+")
+        except OSError as error:
+            raise JournalError(
+                f"No run can be kept in '{directory}': {error}.\n\nGive a new or empty "
+                f"directory that can be written to. Received: {str(directory)!r}"
+            ) from error
         try:
             _lock(file, path)
             header, events, length = parse(path)
@@ -194,6 +201,17 @@ def compare(old: Any, new: Any, path: Path) -> None:
             f"the old settings to go on with it, or another directory for a new run. "
             f"Received: {str(path.parent)!r}"
         )
+
+
+def is_of_another_run(directory: Path, settings: Mapping) -> bool:
+    """Whether there is a journal in a directory whose settings differ from these.
+
+    Raises:
+        JournalError: It is broken.
+    """
+    path = Path(directory) / NAME
+    header = parse(path)[0] if path.is_file() else {}
+    return bool(header) and bool(differences(header["settings"], plain(settings)))
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:

@@ -12,6 +12,7 @@ from keras_nas.axes import MaybeNone
 from keras_nas.errors import SearchError
 from keras_nas.search.breeding import Candidate, Parent
 from keras_nas.search.evaluation import (
+    CandidateError,
     Outcome,
     describe,
     is_disk_full,
@@ -145,7 +146,14 @@ class Nursery:
             return
         place.start = self.files.start(place.number)
         try:
-            save_model(place.candidate.build(), place.start)
+            self._build(place.candidate, place.start)
+        except CandidateError as error:
+            place.error = str(error)
+
+    def _build(self, candidate: Candidate, path: Path) -> None:
+        """Writes the model of a candidate; a CandidateError if it has none."""
+        try:
+            save_model(candidate.build(), path)
         except Exception as error:
             if is_disk_full(error):
                 raise SearchError(
@@ -153,14 +161,19 @@ class Nursery:
                     f"again: it goes on where it stopped. Received: "
                     f"{str(self.files.directory)!r}"
                 ) from error
-            place.error = f"cannot be built: {describe(error)}"
+            raise CandidateError(f"cannot be built: {describe(error)}") from error
 
     def _parent(self, number: int) -> Parent:
         trial = self.state.trial(number)
         return Parent(trial, self.files.model(trial.owner))
 
     def make_again(self, trial: Trial, repeat: int) -> Path | None:
-        """Writes the model with which a finalist is evaluated again."""
+        """Writes the model with which a finalist is evaluated again.
+
+        Raises:
+            CandidateError: Its file is gone, or it cannot be built again.
+            SearchError: The disk is full.
+        """
         if not self.search.evaluator.needs_model:
             return None
         rng = generator(self.search.seed, Purpose.FINAL, trial.number, repeat)
@@ -168,7 +181,7 @@ class Nursery:
         if candidate.file is not None:
             return candidate.file
         path = self.files.start(f"{trial.number:05d}-{repeat}")
-        save_model(candidate.build(), path)
+        self._build(candidate, path)
         return path
 
     # --- afterwards ------------------------------------------------------------------

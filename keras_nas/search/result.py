@@ -62,9 +62,14 @@ class SearchResult:
         """Copies the journal and the models that are kept to another directory.
 
         Raises:
-            SearchError: There is something in it.
+            SearchError: It is a file, or there is something in it.
         """
         target = Path(directory)
+        if target.exists() and not target.is_dir():
+            raise SearchError(
+                f"'{target}' is a file.\n\nGive a new directory. Received: "
+                f"{str(directory)!r}"
+            )
         if target.exists() and any(target.iterdir()):
             raise SearchError(
                 f"'{target}' is not empty.\n\nGive a new directory. Received: "
@@ -154,8 +159,10 @@ class SearchResult:
             SearchError: There is none.
         """
         if self.best is None:
+            first = f"; the first one: {self.trials[0].error}" if self.trials else ""
             raise SearchError(
-                "No candidate has been evaluated with success.\n\nRun the search, or "
+                f"No candidate has been evaluated with success{first}.\n\nRun the "
+                "search, or "
                 f"look at the errors: [t.error for t in result.trials]. Received: "
                 f"{len(self.trials)} trials"
             )

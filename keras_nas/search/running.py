@@ -14,7 +14,7 @@ import keras
 
 from keras_nas.errors import SearchError
 from keras_nas.graph import names_anew
-from keras_nas.search.evaluation import Job, Outcome
+from keras_nas.search.evaluation import CandidateError, Job, Outcome
 from keras_nas.search.executors import as_runner
 from keras_nas.search.files import Files
 from keras_nas.search.journal import Journal
@@ -67,6 +67,7 @@ class Run:
             search.callbacks.on_search_begin(search, self.state)
             try:
                 reason = self._rounds()
+                self._refuse_failure(least=1)
                 self._finals()
                 self._sweep(self.state.open)
             except KeyboardInterrupt:
@@ -141,8 +142,12 @@ class Run:
         self._write({"event": "close", "round": entry.number})
         self.strategy.tell(entry.in_order())
         self.search.callbacks.on_generation_end(entry.number, self.state)
+        self._refuse_failure(least=_HOPELESS)
+
+    def _refuse_failure(self, least: int) -> None:
+        """Ends a search in which nothing works, after so many candidates."""
         failed = [trial for trial in self.state.trials if trial.has_failed]
-        if len(failed) >= _HOPELESS and len(failed) == len(self.state.trials):
+        if len(failed) >= least and len(failed) == len(self.state.trials):
             raise SearchError(
                 f"All {len(failed)} candidates so far have failed; the first one: "
                 f"{failed[0].error}.\n\nLook into that one: the data, the loss or the "
@@ -238,22 +243,24 @@ class Run:
             return
         able = [t for t in self.state.trials if t.status is Status.DONE]
         able.sort(key=lambda trial: (-trial.fitness, trial.number))
-        wanted = [
-            (trial, repeat)
-            for trial in able[: search.finalists]
-            for repeat in range(search.final_repeats)
-            if repeat not in self.state.finals.get(trial.number, {})
-        ]
         nursery = Nursery(search, self.state, self.files)
         jobs: dict[int, Any] = {}
-        for trial, repeat in wanted:
-            with names_anew():
-                start = nursery.make_again(trial, repeat)
-            number = -1 - len(jobs)
-            jobs[number] = (trial, repeat, start)
+        places = search.finalists
+        for trial in able:
+            if not places:
+                break
+            try:
+                made = self._made_again(nursery, trial)
+            except CandidateError:
+                # With more finalists than the run had before, the models of some good
+                # trials have been deleted since: the next ones take their places.
+                continue
+            places -= 1
+            jobs.update(enumerate(made, len(jobs)))
         queue = (
             Job(
-                trial=number,
+                # A number that no trial has.
+                trial=-1 - number,
                 # Batches that no round has seen, the same for all finalists.
                 round=len(self.state.rounds) + repeat,
                 seed=training_seed(search.seed, trial.number, repeat + 1),
@@ -265,8 +272,18 @@ class Run:
             for number, (trial, repeat, start) in jobs.items()
         )
         for job, outcome in self.runner.run(search.evaluator, queue):
-            trial, repeat, _ = jobs[job.trial]
+            trial, repeat, _ = jobs[-1 - job.trial]
             score = nursery.scores(outcome, trial.costs)[0]
             event = {"event": "final", "trial": trial.number, "repeat": repeat}
             self._write({**event, "score": score if math.isfinite(score) else None})
         self.files.sweep_halves()
+
+    def _made_again(self, nursery: Nursery, trial: Trial) -> list[tuple]:
+        """Returns trial, repeat and file for each evaluation that a finalist lacks."""
+        made = []
+        for repeat in range(self.search.final_repeats):
+            if repeat not in self.state.finals.get(trial.number, {}):
+                with names_anew():
+                    start = nursery.make_again(trial, repeat)
+                made.append((trial, repeat, start))
+        return made

@@ -12,10 +12,14 @@ from keras_nas.search.breeding import Breeder, SpaceBreeder
 from keras_nas.search.budget import Budget
 from keras_nas.search.callbacks import Callbacks
 from keras_nas.search.evaluation import Evaluator
-from keras_nas.search.executors import as_runner
 from keras_nas.search.objectives import as_objectives, check_limits
 from keras_nas.search.result import SearchResult
 from keras_nas.search.running import Run
+from keras_nas.search.setting_checks import (
+    check_directory,
+    check_seed,
+    check_settings,
+)
 from keras_nas.search.strategies import Duplicates, Strategy
 
 
@@ -44,7 +48,8 @@ class Search:
         time_limit_s: Seconds for one candidate.
         finalists: How many of the best are evaluated again in the end, since the best
             of many single measurements owes much of it to luck. The winner is the one
-            with the best mean.
+            with the best mean. A model that is not on the disk any more leaves its
+            place to the next best.
         final_repeats: How often each of them.
         keep: How many of the best models stay on the disk.
         smoothing: For a candidate that trains on: how much of the score that it had
@@ -94,14 +99,23 @@ class Search:
         max_draws: int = 100,
         callbacks: Sequence[Any] = (),
     ):
+        check_settings(
+            workers=workers,
+            executor=executor,
+            constraints=constraints,
+            time_limit_s=time_limit_s,
+            smoothing=smoothing,
+            finalists=finalists,
+            final_repeats=final_repeats,
+            keep=keep,
+            recycle=recycle,
+            max_draws=max_draws,
+        )
         self.breeder = space if isinstance(space, Breeder) else SpaceBreeder(space)
         self.strategy = strategy
         self.evaluator = evaluator
         self.objectives = as_objectives(objective)
         self.budget = budget
-        self.directory = Path(
-            mkdtemp(prefix="keras_nas_") if directory is None else directory
-        )
         self.seed = check_seed(seed)
         self.limits = check_limits(constraints)
         self.executor = executor
@@ -116,18 +130,14 @@ class Search:
         self.duplicates = Duplicates(duplicates or strategy.duplicates)
         self.max_draws = max_draws
         self.callbacks = Callbacks(callbacks)
-        as_runner(executor, workers, recycle)
         self.breeder.check(strategy.needs)
         if budget.is_open:
             raise InvalidRequestError(
                 "The search would never end.\n\nLimit it: Budget(trials=...), or "
                 "generations, seconds, target. Received: Budget()"
             )
-        if not 0 <= smoothing < 1:
-            raise InvalidRequestError(
-                f"{smoothing!r} of the old score cannot stay.\n\nGive a number from 0 "
-                f"to below 1. Received: smoothing={smoothing!r}"
-            )
+        given = check_directory(directory)
+        self.directory = given or Path(mkdtemp(prefix="keras_nas_"))
 
     def settings(self) -> dict[str, Any]:
         """Returns all that the results depend on, as the journal compares it."""
@@ -155,17 +165,3 @@ class Search:
             SearchError: The disk is full, or no candidate at all can be evaluated.
         """
         return Run(self).run()
-
-
-def check_seed(seed: Any) -> int:
-    """Returns a seed.
-
-    Raises:
-        InvalidRequestError: It is none.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InvalidRequestError(
-            f"{seed!r} is no seed.\n\nGive a whole number of at least 0. Received: "
-            f"seed={seed!r}"
-        )
-    return seed

@@ -98,7 +98,8 @@ class TrainingEvaluator(Evaluator):
             ("batch_size", batch_size, 1),
             ("recalibration", recalibration, 0),
         ):
-            if not isinstance(value, (int, np.integer)) or value < least:
+            is_count = isinstance(value, (int, np.integer))
+            if isinstance(value, bool) or not is_count or value < least:
                 raise InvalidRequestError(
                     f"{value!r} is no number of samples or batches.\n\nGive a whole "
                     f"number of at least {least}. Received: {name}={value!r}"

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from keras_nas.search import Breeder, Candidate, Evaluator
+from keras_nas.search.evaluation import CandidateError
 
 
 class Bits:
@@ -79,6 +80,8 @@ class TextBreeder(Breeder):
         return replace(made, file=parents[0].file) if proposal.is_continuation else made
 
     def breed_again(self, winner, rng):
+        if not winner.file.is_file():
+            raise CandidateError(f"its file '{winner.file.name}' is gone")
         return replace(
             self.candidate(TextModel.load(winner.file).bits, 0.0), file=winner.file
         )

@@ -202,6 +202,86 @@ def test_population_of_zero_or_one_is_refused(size):
         kn.KerasEvolver(population_size=size)
 
 
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"finalists": 2.5}, "finalists=2.5"),
+        ({"final_repeats": 0}, "final_repeats=0"),
+        ({"keep": -1}, "keep=-1"),
+        ({"time_limit_s": 0}, "cannot take 0 seconds"),
+        ({"workers": 0}, "0 is no number of workers"),
+        ({"constraints": {"size": 3}}, "limited to 3 'size'"),
+        ({"constraints": 3}, "3 are no limits"),
+        ({"smoothing": 1}, "of the old score cannot stay"),
+        ({"directory": 3}, "3 is no directory"),
+        ({"directory": __file__}, "is a file, and no directory"),
+    ],
+)
+def test_impossible_settings_are_refused_before_fit(settings, match):
+    with pytest.raises(InvalidRequestError, match=match):
+        kn.KerasEvolver(**settings)
+
+
+def test_further_fits_without_a_directory_are_runs_of_their_own():
+    evolver = evolver_job.evolver(None, population_size=2, generations=1)
+    first = evolver_job.fit(evolver)
+    best = evolver.best_model
+    again = evolver_job.fit(evolver)
+    assert again.directory == first.directory
+    assert again.trials == first.trials  # Read from the journal, not trained again.
+    settings = {"validation_split": 0.4, "batch_size": 16, "steps_per_generation": 2}
+    other = evolver.fit(evolver_job.X, evolver_job.Y, **settings)
+    assert other.directory == evolver.directory != first.directory
+    assert evolver.result is other
+    assert evolver.best_model is not best
+    assert len(first.trials) == len(other.trials) == 2
+
+
+def test_best_model_is_one_object_with_metrics_of_its_own():
+    metric = keras.metrics.SparseCategoricalAccuracy(name="right")
+    evolver = evolver_job.evolver(
+        None, population_size=2, generations=1, metrics=[metric], objective="val_right"
+    )
+    evolver_job.fit(evolver)
+    before = evolver.best_model.get_weights()
+    evolver.best_model.fit(evolver_job.X, evolver_job.Y, verbose=0)
+    assert not same(evolver.best_model.get_weights(), before)
+    assert float(metric.result()) == 0
+    _, accuracy = evolver.best_model.evaluate(evolver_job.X, evolver_job.Y, verbose=0)
+    outputs = evolver.best_model.predict_on_batch(evolver_job.X)
+    expected = np.mean(np.argmax(outputs, 1) == evolver_job.Y)
+    assert accuracy == pytest.approx(expected)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Registered(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs
+
+
+class Unregistered(keras.layers.Layer):
+    def call(self, inputs):
+        return inputs
+
+
+def test_model_that_no_file_gives_back_is_refused_before_the_first_generation(tmp_path):
+    def evolver(layer):
+        layers = [keras.Input((5,)), layer, keras.layers.Dense(2, name="head")]
+        model = keras.Sequential(layers)
+        return kn.KerasEvolver(
+            model, population_size=2, generations=1, directory=tmp_path / "run", verbose=0
+        )
+
+    twice = keras.layers.Lambda(lambda x: x * 2, name="twice")
+    for layer, reason in ((twice, "a `Lambda` layer"), (Unregistered(), "Unregistered")):
+        message = f"cannot evolve.*{reason}.*\n\n.*register_keras_serializable"
+        with pytest.raises(InvalidRequestError, match=message):
+            evolver_job.fit(evolver(layer))
+    assert not (tmp_path / "run").exists()
+    result = evolver_job.fit(evolver(Registered(name="own")))
+    assert [trial.error for trial in result.trials] == [None, None]
+
+
 def test_model_with_another_number_of_classes_is_refused_with_what_to_do():
     evolver = kn.KerasEvolver(evolver_job.network(), verbose=0)
     with pytest.raises(InvalidRequestError, match=r"resize\(model, 'head', 4\)"):

@@ -136,3 +136,18 @@ def test_full_disk_leaves_the_journal_as_it_was(tmp_path, monkeypatch):
     opened.append({"event": "trial", "number": 1})
     opened.close()
     assert len(journal.read(tmp_path)[1]) == 2
+
+
+def test_directory_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="No run can be kept in .*file"):
+        begin(tmp_path / "file")
+    with pytest.raises(JournalError, match="No run can be kept in .*run"):
+        begin(tmp_path / "file" / "run")
+
+
+def test_journal_of_another_run_is_known(tmp_path):
+    assert not journal.is_of_another_run(tmp_path, SETTINGS)
+    filled(tmp_path)
+    assert not journal.is_of_another_run(tmp_path, SETTINGS)
+    assert journal.is_of_another_run(tmp_path, {**SETTINGS, "seed": 1})

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 import warnings
+from dataclasses import replace
 
 import pytest
 from search_fakes import TextBreeder, TextEvaluator, TextModel, comparable
@@ -219,6 +220,16 @@ def test_search_in_which_nothing_works_ends_with_the_first_error(tmp_path):
     assert len(SearchResult.load(tmp_path).trials) == 8
 
 
+def test_search_of_few_candidates_that_all_fail_ends_with_the_first_error(tmp_path):
+    trouble = TextEvaluator(dict.fromkeys(range(4), raising))
+    few = {"evaluator": trouble, "budget": Budget(generations=1)}
+    for _ in range(2):  # The second time from the journal alone.
+        with pytest.raises(SearchError, match=r"All 4 candidates .* no such kernel"):
+            evolution(tmp_path, **few).run()
+    with pytest.raises(SearchError, match="with success; the first one: .*no such kernel"):
+        SearchResult.load(tmp_path).best_model()
+
+
 def test_deleted_file_of_a_parent_costs_its_children_only(tmp_path):
     class Vandal(EvolverCallback):
         def on_generation_end(self, generation, logs):
@@ -268,6 +279,29 @@ def test_full_disk_when_a_child_is_written_stops_and_can_be_gone_on_with(
         with pytest.raises(SearchError, match="disk is full"):
             evolution(tmp_path).run()
     assert comparable(evolution(tmp_path).run().trials) == unbroken[0]
+
+
+def test_full_disk_when_a_finalist_is_written_stops_and_can_be_gone_on_with(tmp_path):
+    class Fresh(TextBreeder):
+        """Finalists are written again, and for the second one there is no room."""
+
+        room = 1
+
+        def breed_again(self, winner, rng):
+            made = replace(super().breed_again(winner, rng), file=None)
+            self.room -= 1
+            return made if self.room >= 0 else replace(made, build=lambda: full(None))
+
+    def search(breeder):
+        strategy = GeneticAlgorithm(4, elites=1)
+        settings = {"budget": Budget(generations=2), "finalists": 2, "final_repeats": 1}
+        return Search(breeder, strategy, TextEvaluator(), directory=tmp_path, **settings)
+
+    with pytest.raises(SearchError, match="disk is full.*No space left"):
+        search(Fresh()).run()
+    roomy = Fresh()
+    roomy.room = 9
+    assert len(search(roomy).run().final_means) == 2
 
 
 def test_full_disk_for_the_journal_stops_and_can_be_gone_on_with(

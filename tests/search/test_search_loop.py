@@ -252,6 +252,17 @@ def test_finalists_are_evaluated_again_and_the_best_mean_wins():
     assert sorted(result.final_means.values()) == pytest.approx([0.1, 0.7])
 
 
+def test_finalists_whose_models_are_gone_leave_their_places_to_the_next(tmp_path):
+    found = evolution(tmp_path, strategy=GeneticAlgorithm(3, elites=1), keep=1).run()
+    there = {int(path.stem) for path in (tmp_path / "models").iterdir()}
+    strategy = GeneticAlgorithm(3, elites=1)
+    result = evolution(tmp_path, strategy=strategy, finalists=6, final_repeats=2).run()
+    ranked = sorted(found.trials, key=lambda trial: (-trial.fitness, trial.number))
+    assert not there.issuperset(trial.number for trial in ranked[:6])
+    assert set(result.final_means) == there
+    assert result.best.number in there
+
+
 def test_smoothing_mixes_the_score_of_the_parent_in(tmp_path):
     strategy = GeneticAlgorithm(2, elites=1, crossover=0, mutation=0)
     result = evolution(tmp_path, strategy=strategy, smoothing=0.25).run()
@@ -321,6 +332,8 @@ def test_result_comes_back_from_its_directory_and_from_a_copy(tmp_path):
         assert (directory / "models" / f"{result.best.number:05d}.keras").is_file()
     with pytest.raises(SearchError, match="is not empty"):
         result.save(tmp_path / "b")
+    with pytest.raises(SearchError, match="is a file"):
+        result.save(tmp_path / "b" / "journal.jsonl")
 
 
 def test_history_and_leaderboard_tell_what_happened(tmp_path):
@@ -361,6 +374,17 @@ def test_space_that_cannot_mutate_is_refused_by_evolution():
         ({"constraints": {"size": 3}}, "limited to 3 'size'"),
         ({"constraints": {"params": 0}}, "limited to 0 'params'"),
         ({"smoothing": 1}, "of the old score cannot stay"),
+        ({"smoothing": "half"}, "'half' of the old score cannot stay"),
+        ({"constraints": 3}, "3 are no limits"),
+        ({"finalists": 2.5}, "at least 0. Received: finalists=2.5"),
+        ({"finalists": -1}, "Received: finalists=-1"),
+        ({"final_repeats": 0}, "at least 1. Received: final_repeats=0"),
+        ({"keep": True}, "Received: keep=True"),
+        ({"max_draws": 0}, "Received: max_draws=0"),
+        ({"time_limit_s": 0}, "cannot take 0 seconds"),
+        ({"time_limit_s": float("nan")}, "cannot take nan seconds"),
+        ({"directory": 3}, "3 is no directory"),
+        ({"directory": __file__}, "is a file, and no directory"),
         ({"callbacks": [print]}, "no callback of a search"),
         ({"space": 3}, "no search space"),
     ],

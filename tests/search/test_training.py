@@ -227,7 +227,7 @@ def test_objectives_that_are_functions_see_the_trained_model(tmp_path):
     assert numbers["spread"] == pytest.approx(np.std(outputs), rel=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 1.5}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": True}, {"batch_size": 1.5}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InvalidRequestError, match="no number of samples or batches"):
         evaluator(**wrong)

@@ -1,0 +1,106 @@
+"""What every search refuses before it begins, whoever builds it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keras_nas.errors import InvalidRequestError
+from keras_nas.search.executors import as_runner
+from keras_nas.search.objectives import check_limits
+
+
+def check_settings(
+    *,
+    workers: int,
+    executor: Any,
+    constraints: Mapping[str, float] | None,
+    time_limit_s: float | None,
+    smoothing: float,
+    finalists: int,
+    final_repeats: int,
+    keep: int,
+    recycle: int = 25,
+    max_draws: int = 100,
+) -> None:
+    """Refuses what no search can be run with; see `Search` for the meanings.
+
+    Raises:
+        InvalidRequestError: Something is no count, no time, or out of its range.
+    """
+    _check_count("finalists", finalists, 0)
+    _check_count("final_repeats", final_repeats, 1)
+    _check_count("keep", keep, 0)
+    _check_count("recycle", recycle, 1)
+    _check_count("max_draws", max_draws, 1)
+    as_runner(executor, workers, recycle)
+    if constraints is not None and not isinstance(constraints, Mapping):
+        raise InvalidRequestError(
+            f"{constraints!r:.60} are no limits.\n\nGive a dict such as "
+            f"{{'params': 100_000}}. Received: constraints={constraints!r:.60}"
+        )
+    check_limits(constraints)
+    if time_limit_s is not None and not (_is_real(time_limit_s) and time_limit_s > 0):
+        raise InvalidRequestError(
+            f"A candidate cannot take {time_limit_s!r} seconds.\n\nGive a positive "
+            f"number, or None for no limit. Received: time_limit_s={time_limit_s!r}"
+        )
+    if not (_is_real(smoothing) and 0 <= smoothing < 1):
+        raise InvalidRequestError(
+            f"{smoothing!r} of the old score cannot stay.\n\nGive a number from 0 "
+            f"to below 1. Received: smoothing={smoothing!r}"
+        )
+
+
+def check_seed(seed: Any) -> int:
+    """Returns a seed.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InvalidRequestError(
+            f"{seed!r} is no seed.\n\nGive a whole number of at least 0. Received: "
+            f"seed={seed!r}"
+        )
+    return seed
+
+
+def check_directory(directory: Any) -> Path | None:
+    """Returns where a run is to lie; None if nobody has said it.
+
+    Raises:
+        InvalidRequestError: It is no path, or that of a file.
+    """
+    if directory is None:
+        return None
+    try:
+        path = Path(directory)
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"{directory!r:.60} is no directory.\n\nGive its name, or None for a "
+            f"temporary one. Received: directory={directory!r:.60}"
+        ) from error
+    if path.exists() and not path.is_dir():
+        raise InvalidRequestError(
+            f"'{path}' is a file, and no directory.\n\nGive a new or empty directory, "
+            f"or that of an earlier run. Received: directory={str(directory)!r}"
+        )
+    return path
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise InvalidRequestError(
+            f"{value!r} cannot be the setting '{name}'.\n\nGive a whole number of at "
+            f"least {least}. Received: {name}={value!r}"
+        )
+
+
+def _is_real(value: Any) -> bool:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
