@@ -231,13 +231,20 @@ def report(rows: list[dict], options: Any) -> str:
         f"{BATCH_SIZE} in all, with Adam at 0.003, and statistics of BatchNormalization "
         f"measured anew before scoring. KerasEvolver: {options.population} candidates, "
         f"{options.generations} generations of {options.steps} batches each; the others "
-        f"train every candidate from scratch for {options.scratch_steps} batches. All "
+        f"train every candidate from scratch for {options.scratch_steps} batches (where "
+        f"the evolution without inheritance meets a network again, it does not train it "
+        f"again, so it trains less). All "
         f"draw from `image_space`. *Val.*: the best validation accuracy so far, after "
         f"that part of the batches, in percent; *test*: of the winner. Mean and 95 % "
         f"confidence interval over seeds (of data, networks, and search); medians of "
         f"the number of parameters. Seconds say little: the machine was in use by "
         f"others."
     )
+    if options.seeds < 10:
+        text += (
+            f"\n\nOnly {options.seeds} seeds have been run so far: the intervals overlap, "
+            f"and nothing is shown but that all methods work."
+        )
     return f"{header('Evolution', COMMAND, text)}\n{markdown_table(columns, lines)}"
 
 
