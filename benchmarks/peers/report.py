@@ -75,8 +75,7 @@ real models. Default options, {HARD_RATIO:.0%} of the channels of every layer, o
 ignored, the same oracle in float64 (equal: relative difference at most {EQUAL:.0e}).
 Torch-Pruning has options (`customized_pruners`, `unwrapped_parameters`, `num_heads`) with
 which a user who knows the answer can help in some of these; a few cannot be solved in
-torch, where sizes are constants in the code of `forward`. The nets of keras_nas ran in one
-process, one after the other.""",
+torch, where sizes are constants in the code of `forward`.""",
     "others": """\
 ## Other packages
 
