@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "keras_nas"
 # entries after it import as `keras_nas`.
 ORDER = (
     "errors",
+    "numeric",
     "requirements",
     "charts",
     "records",
@@ -46,6 +47,7 @@ ORDER = (
 # dependency of every Keras that this package accepts.
 OUTSIDE = {
     "errors": set(),
+    "numeric": set(),
     "requirements": {"keras"},
     "charts": {"numpy", "matplotlib"},
     "records": set(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection
-from numbers import Integral
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Analysis, Graph
 from keras_nas.importance.combining import Values
 from keras_nas.importance.criterion import Criterion
+from keras_nas.numeric import is_whole
 
 
 class Random(Criterion):
@@ -40,7 +40,7 @@ class Random(Criterion):
     """
 
     def __init__(self, seed: int = 0):
-        if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        if not is_whole(seed) or seed < 0:
             raise InvalidRequestError(
                 "The seed must be a whole number, at least 0.\n\nGive an int. "
                 f"Received: seed={seed!r}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from keras_nas.axes import Atom
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real
 
 Values = dict[Atom, np.ndarray]
 
@@ -105,8 +105,7 @@ def check_combining(aggregation: Any, normalization: Any) -> None:
 
 def check_decay(decay: Any) -> None:
     """Raises `InvalidRequestError` for what no average can keep."""
-    is_number = isinstance(decay, Real) and not isinstance(decay, bool)
-    if decay is not None and not (is_number and 0 <= decay < 1):
+    if decay is not None and not (is_real(decay) and 0 <= decay < 1):
         raise InvalidRequestError(
             "The decay must be a number of at least 0 and below 1, or None.\n\n"
             f"Give what the average keeps, such as 0.95. Received: decay={decay!r}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
@@ -18,6 +17,7 @@ from keras_nas.graph import (
     names_kept,
 )
 from keras_nas.graph.wrap import wrap_with_variables
+from keras_nas.numeric import is_whole
 
 
 class Copy(NamedTuple):
@@ -67,8 +67,7 @@ def find_layer(model: Any, key: str) -> Any:
 
 def check_data(x: Any, y: Any, batch_size: Any) -> None:
     """Raises `InvalidRequestError` for data that no model can take."""
-    is_int = isinstance(batch_size, Integral) and not isinstance(batch_size, bool)
-    if not is_int or batch_size < 1:
+    if not is_whole(batch_size) or batch_size < 1:
         raise InvalidRequestError(
             "The batch size must be a whole number, at least 1.\n\nGive an int. "
             f"Received: batch_size={batch_size!r}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
-from numbers import Real
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_finite, is_real
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Budget:
         for name in ("trials", "generations"):
             _check(name, getattr(self, name), whole=True)
         _check("seconds", self.seconds, whole=False)
-        if self.target is not None and not _is_finite(self.target):
+        if self.target is not None and not is_finite(self.target):
             raise InvalidRequestError(
                 f"The target {self.target!r} can never be reached.\n\nGive a finite "
                 f"number or None. Received: target={self.target!r}"
@@ -79,18 +78,10 @@ class Budget:
         return self.seconds is not None and seconds >= self.seconds
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
-
-
 def _check(name: str, value: Any, whole: bool) -> None:
     if value is None:
         return
-    if _is_number(value) and value > 0 and (not whole or float(value).is_integer()):
+    if is_real(value) and value > 0 and (not whole or float(value).is_integer()):
         return
     kind = "a whole number of at least 1" if whole else "a positive number"
     raise InvalidRequestError(

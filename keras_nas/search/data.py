@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real
 from keras_nas.search.seeding import Purpose, generator
 
 _PARTS = ("x", "y", "x_val", "y_val")
@@ -218,8 +218,7 @@ def split_data(
     Raises:
         InvalidRequestError: No fraction, or a class with a single sample.
     """
-    is_number = isinstance(fraction, Real) and not isinstance(fraction, bool)
-    if not is_number or not 0 < fraction < 1:
+    if not is_real(fraction) or not 0 < fraction < 1:
         raise InvalidRequestError(
             f"{fraction!r} is no part of the samples to validate with.\n\nGive a "
             f"number between 0 and 1, or validation_data. Received: "

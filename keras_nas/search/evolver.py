@@ -38,7 +38,6 @@ from keras_nas.search.mutations import (
 )
 from keras_nas.search.mutations import mutate_training as default_mutate_training
 from keras_nas.search.objectives import as_objectives
-from keras_nas.search.optimizers import carried_optimizer, make_optimizer
 from keras_nas.search.progress import Progress
 from keras_nas.search.result import SearchResult
 from keras_nas.search.running import Run
@@ -52,11 +51,7 @@ from keras_nas.search.spaces import image_space
 from keras_nas.search.start_model import check_start
 from keras_nas.search.strategies import Duplicates, Strategy
 from keras_nas.search.summary import Leaderboard
-from keras_nas.search.training import (
-    DEFAULT_TRAINING,
-    TrainingEvaluator,
-    fresh_metric,
-)
+from keras_nas.search.training import DEFAULT_TRAINING, TrainingEvaluator
 from keras_nas.search.trial import Trial
 
 # Accuracies that agree to so many digits are equal; then the smaller network wins.
@@ -235,7 +230,7 @@ class KerasEvolver:
             max_params=None if max_params is None else int(max_params),
         )
         self.crossover = crossover or DefaultCrossover(self.context)
-        self.training = dict(training or {})
+        self.training = training
         self.mutate_training = mutate_training
         self.loss = loss
         self.metrics = metrics
@@ -293,8 +288,8 @@ class KerasEvolver:
         if self.loss is None:
             check_classes(self.model, data)
         breeder = self._make_breeder(data, batch_size)
-        if breeder.start is not None:
-            check_start(breeder.start)
+        if breeder.start is not None and not journal.is_there(self.directory):
+            check_start(breeder.start)  # A run that has begun has been through it.
         if self.directory is None:
             self.directory = Path(mkdtemp(prefix="keras_nas_"))
         evaluator = self._make_evaluator(data, batch_size, steps_per_generation)
@@ -396,10 +391,7 @@ class KerasEvolver:
             return self.result.best_model()
         model = self.result.best_model(with_optimizer=True)
         best = cast(Trial, self.result.best)
-        training = {**self._evaluator.training, **best.training}
-        optimizer = carried_optimizer(model, make_optimizer(training))
-        metrics = [fresh_metric(metric) for metric in self._evaluator.metrics or ()]
-        model.compile(optimizer, self._evaluator.loss_for(model), metrics=metrics)
+        self._evaluator.compile_winner(model, best.training)
         return model
 
     @property

@@ -10,13 +10,13 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real
 from keras_nas.search.callbacks import Callbacks, EvolverCallback
 from keras_nas.search.mutations import Context, check_shields
 from keras_nas.search.mutations.weighting import check_weighting
@@ -151,8 +151,7 @@ def check_training(training: Any) -> dict[str, Any]:
 
 
 def _check_rate(rate: Any) -> None:
-    is_number = isinstance(rate, Real) and not isinstance(rate, bool)
-    if not is_number or not 0 < rate < math.inf:
+    if not is_real(rate) or not 0 < rate < math.inf:
         raise InvalidRequestError(
             f"A learning rate cannot be {rate!r:.80}.\n\nGive a positive number; in "
             f"each generation it falls by itself along a cosine. Received: "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_nas.search.pareto import pareto_front
 from keras_nas.search.state import State
-from keras_nas.search.trial import Status
+from keras_nas.search.trial import Status, best_first
 
 
 class Files:
@@ -48,8 +48,7 @@ class Files:
         trials = state.trials
         owner = {trial.number: trial.owner for trial in trials}
         kept = {owner.get(number, number) for number in live}
-        able = [trial for trial in trials if trial.status is Status.DONE]
-        able.sort(key=lambda trial: (-trial.fitness, trial.number))
+        able = best_first(trial for trial in trials if trial.status is Status.DONE)
         kept |= {trial.number for trial in able[:best]}
         kept |= set(state.finals)
         if able and len(able[0].scores) > 1:

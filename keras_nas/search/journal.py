@@ -203,14 +203,18 @@ def compare(old: Any, new: Any, path: Path) -> None:
         )
 
 
+def is_there(directory: Path | None) -> bool:
+    """Whether there is a journal in a directory."""
+    return directory is not None and (directory / NAME).is_file()
+
+
 def is_of_another_run(directory: Path, settings: Mapping) -> bool:
     """Whether there is a journal in a directory whose settings differ from these.
 
     Raises:
         JournalError: It is broken.
     """
-    path = Path(directory) / NAME
-    header = parse(path)[0] if path.is_file() else {}
+    header = parse(directory / NAME)[0] if is_there(directory) else {}
     return bool(header) and bool(differences(header["settings"], plain(settings)))
 
 

@@ -14,7 +14,7 @@ from keras_nas.search.files import Files
 from keras_nas.search.pareto import pareto_front
 from keras_nas.search.state import State
 from keras_nas.search.summary import Leaderboard, history, leaderboard_rows
-from keras_nas.search.trial import Status, Trial
+from keras_nas.search.trial import Status, Trial, best_first
 
 
 class SearchResult:
@@ -128,7 +128,7 @@ class SearchResult:
         able = [trial for trial in self.trials if trial.status is Status.DONE]
         points = [front_point(trial) for trial in able]
         front = [able[position] for position in pareto_front(points)]
-        return sorted(front, key=lambda trial: (-trial.fitness, trial.number))
+        return best_first(front)
 
     def model(self, trial: Trial | int, *, with_optimizer: bool = False) -> Any:
         """Returns the trained model of a trial that is still on the disk.

@@ -22,7 +22,7 @@ from keras_nas.search.nursery import Nursery, Place
 from keras_nas.search.result import SearchResult
 from keras_nas.search.seeding import Purpose, generator, training_seed
 from keras_nas.search.state import Round, State
-from keras_nas.search.trial import Proposal, Status, Trial
+from keras_nas.search.trial import Proposal, Status, Trial, best_first
 
 # So many failures without a single success end a search.
 _HOPELESS = 5
@@ -241,8 +241,7 @@ class Run:
         search = self.search
         if not search.finalists:
             return
-        able = [t for t in self.state.trials if t.status is Status.DONE]
-        able.sort(key=lambda trial: (-trial.fitness, trial.number))
+        able = best_first(t for t in self.state.trials if t.status is Status.DONE)
         nursery = Nursery(search, self.state, self.files)
         jobs: dict[int, Any] = {}
         places = search.finalists

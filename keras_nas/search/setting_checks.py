@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_finite
 from keras_nas.search.executors import as_runner
 from keras_nas.search.objectives import check_limits
+from keras_nas.search.strategies.base import check_count
 
 
 def check_settings(
@@ -31,11 +31,11 @@ def check_settings(
     Raises:
         InvalidRequestError: Something is no count, no time, or out of its range.
     """
-    _check_count("finalists", finalists, 0)
-    _check_count("final_repeats", final_repeats, 1)
-    _check_count("keep", keep, 0)
-    _check_count("recycle", recycle, 1)
-    _check_count("max_draws", max_draws, 1)
+    check_count("finalists", finalists, 0)
+    check_count("final_repeats", final_repeats, 1)
+    check_count("keep", keep, 0)
+    check_count("recycle", recycle, 1)
+    check_count("max_draws", max_draws, 1)
     as_runner(executor, workers, recycle)
     if constraints is not None and not isinstance(constraints, Mapping):
         raise InvalidRequestError(
@@ -43,12 +43,12 @@ def check_settings(
             f"{{'params': 100_000}}. Received: constraints={constraints!r:.60}"
         )
     check_limits(constraints)
-    if time_limit_s is not None and not (_is_real(time_limit_s) and time_limit_s > 0):
+    if time_limit_s is not None and not (is_finite(time_limit_s) and time_limit_s > 0):
         raise InvalidRequestError(
             f"A candidate cannot take {time_limit_s!r} seconds.\n\nGive a positive "
             f"number, or None for no limit. Received: time_limit_s={time_limit_s!r}"
         )
-    if not (_is_real(smoothing) and 0 <= smoothing < 1):
+    if not (is_finite(smoothing) and 0 <= smoothing < 1):
         raise InvalidRequestError(
             f"{smoothing!r} of the old score cannot stay.\n\nGive a number from 0 "
             f"to below 1. Received: smoothing={smoothing!r}"
@@ -90,17 +90,3 @@ def check_directory(directory: Any) -> Path | None:
             f"or that of an earlier run. Received: directory={str(directory)!r}"
         )
     return path
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_whole or value < least:
-        raise InvalidRequestError(
-            f"{value!r} cannot be the setting '{name}'.\n\nGive a whole number of at "
-            f"least {least}. Received: {name}={value!r}"
-        )
-
-
-def _is_real(value: Any) -> bool:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)

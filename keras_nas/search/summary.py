@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_nas.search.state import Round, State
-from keras_nas.search.trial import Trial, best_of
+from keras_nas.search.trial import Trial, best_first, best_of
 from keras_nas.surgery.tables import table
 
 HISTORY = ("generation", "best", "mean", "best_so_far", "trials", "failed", "seconds")
@@ -45,8 +45,7 @@ def history(state: State) -> dict[str, list]:
 
 def leaderboard_rows(trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
     """Returns the best trials, best first, as flat rows."""
-    able = [trial for trial in trials if not trial.has_failed and trial.source is None]
-    able.sort(key=lambda trial: (-trial.fitness, trial.number))
+    able = best_first(t for t in trials if not t.has_failed and t.source is None)
     return [
         {
             "rank": rank,

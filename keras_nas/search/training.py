@@ -200,11 +200,9 @@ class TrainingEvaluator(Evaluator):
         else:
             # What it was trained with before must not be saved as if it still fitted.
             model.compiled, model.optimizer = False, None
-        metrics = [fresh_metric(metric) for metric in self.metrics or ()]
         trainer.compile(
             optimizer,
-            self.loss_for(model),
-            metrics=metrics,
+            **self._measures(model),
             # XLA takes up to ten times as long to compile, which short trainings do
             # not earn back.
             jit_compile=False if keras.config.backend() == "tensorflow" else "auto",
@@ -225,6 +223,16 @@ class TrainingEvaluator(Evaluator):
         trainer.compute_loss(x=x, y=y, y_pred=outputs)
         trainer.compute_metrics(x=x, y=y, y_pred=outputs, sample_weight=None)
         trainer.reset_metrics()
+
+    def compile_winner(self, model: Any, training: Mapping[str, Any]) -> None:
+        """Compiles a trained model for its user, who goes on where it stopped."""
+        fresh = make_optimizer({**self.training, **training})
+        model.compile(carried_optimizer(model, fresh), **self._measures(model))
+
+    def _measures(self, model: Any) -> dict[str, Any]:
+        """Loss and metrics as ``compile`` takes them."""
+        metrics = [fresh_metric(metric) for metric in self.metrics or ()]
+        return {"loss": self.loss_for(model), "metrics": metrics}
 
     def loss_for(self, model: Any) -> Any:
         """Returns the loss of a model: the one that was given, or cross-entropy."""

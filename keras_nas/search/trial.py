@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -180,6 +180,11 @@ def _numbers(record: Record, name: str) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def best_first(trials: Iterable[Trial]) -> list[Trial]:
+    """Returns trials by their first score, the earlier of equals before the later."""
+    return sorted(trials, key=lambda trial: (-trial.fitness, trial.number))
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, cast
 
 import keras
@@ -32,6 +31,7 @@ from keras_nas.latency import (
     runner,
 )
 from keras_nas.latency.isolated import sample, shape_of, signature
+from keras_nas.numeric import is_whole
 from keras_nas.rules import map_leaves
 from keras_nas.surgery.latency import works
 
@@ -183,7 +183,7 @@ def check_inputs(graph: Graph) -> None:
 
 def check_count(name: str, value: Any, least: int) -> None:
     """Raises `InvalidRequestError` unless a setting is a whole number."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if not is_whole(value) or value < least:
         raise InvalidRequestError(
             f"{name!r} must be a whole number, at least {least}.\n\nGive an int. "
             f"Received: {name}={value!r}"

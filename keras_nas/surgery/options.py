@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 import keras
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.importance.data import check_data
+from keras_nas.numeric import is_real, is_whole
 from keras_nas.surgery.requests import MOST_NEURONS
 
 SOLVERS = ("auto", "highs", "glpk", "cbc")
@@ -107,8 +107,7 @@ def read_names(keyword: str, names: Any) -> tuple[str, ...]:
 
 
 def _check_time(seconds: Any) -> None:
-    is_number = isinstance(seconds, Real) and not isinstance(seconds, bool)
-    if not is_number or math.isnan(seconds) or seconds <= 0:
+    if not is_real(seconds) or math.isnan(seconds) or seconds <= 0:
         raise InvalidRequestError(
             "The time limit must be a number of seconds above 0.\n\n"
             f"Give some seconds, 20 by default. Received: time_limit_s={seconds!r}"
@@ -116,7 +115,7 @@ def _check_time(seconds: Any) -> None:
 
 
 def _check_seed(seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, Integral):
+    if not is_whole(seed):
         raise InvalidRequestError(
             f"The seed must be a whole number.\n\nGive an int. Received: seed={seed!r}"
         )
@@ -127,7 +126,7 @@ def _check_multiples(multiple_of: Any) -> None:
         return
     steps = multiple_of.values() if isinstance(multiple_of, Mapping) else [multiple_of]
     for step in steps:
-        if isinstance(step, bool) or not isinstance(step, Integral) or step < 1:
+        if not is_whole(step) or step < 1:
             raise InvalidRequestError(
                 "Sizes can only be multiples of a whole number, at least 1.\n\nGive an "
                 f"int, or a dict from layer to int. Received: multiple_of={step!r}"
@@ -169,8 +168,7 @@ def _check_bound(name: Any, bound: Any) -> None:
             f"open. Received: bounds={{{name!r}: {bound!r}}}"
         )
     for limit in bound:
-        is_int = isinstance(limit, Integral) and not isinstance(limit, bool)
-        if limit is not None and (not is_int or limit < 1):
+        if limit is not None and (not is_whole(limit) or limit < 1):
             raise InvalidRequestError(
                 f"A bound of {name!r} is not a size.\n\nGive whole numbers of at least "
                 f"1, None where open. Received: bounds={{{name!r}: {bound!r}}}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from keras_nas.axes import Expression
 from keras_nas.errors import InvalidRequestError, UnknownLayerError
 from keras_nas.graph import Analysis
+from keras_nas.numeric import is_real
 from keras_nas.surgery.names import Names
 
 RequestKey = Hashable
@@ -72,7 +73,7 @@ class Request:
 
 def check_size(size: Any, what: str) -> int:
     """Returns a size as an int, or raises `InvalidRequestError`."""
-    if isinstance(size, bool) or not isinstance(size, (Integral, Real)):
+    if not is_real(size):
         raise InvalidRequestError(
             f"The size of {what!r} must be a whole number, but it is a "
             f"{type(size).__name__}.\n\n"

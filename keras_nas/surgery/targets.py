@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.latency import LatencyTable
+from keras_nas.numeric import is_real
 from keras_nas.surgery.options import read_names
 
 COSTS = ("params", "flops", "memory")
@@ -132,8 +133,7 @@ def _check_table(table: Any) -> None:
 
 
 def _check_number(name: str, value: Any) -> None:
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or math.isnan(value):
+    if not is_real(value) or math.isnan(value):
         raise InvalidRequestError(
             f"{name!r} is not a number.\n\nGive an int or a float. "
             f"Received: {name}={value!r}"

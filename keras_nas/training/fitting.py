@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_whole
 from keras_nas.surgery import Graph, PrunePlan, plan_prune
 from keras_nas.training.relay import Phase, read_callbacks, relay
 from keras_nas.training.schedule import PruningSchedule
@@ -176,8 +177,7 @@ def _check(model: Any, epochs: Any, initial_epoch: Any, pruning: Any) -> None:
         ("initial_epoch", initial_epoch, 0),
         ("epochs", epochs, 1),
     ):
-        is_int = isinstance(value, Integral) and not isinstance(value, bool)
-        if not is_int or value < least:
+        if not is_whole(value) or value < least:
             raise InvalidRequestError(
                 f"{name!r} is a number of epochs, at least {least}.\n\nGive an int. "
                 f"Received: {name}={value!r}"

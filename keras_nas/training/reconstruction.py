@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, cast
 
 import keras
@@ -19,6 +18,7 @@ from keras_nas.importance.data import (
     find_layer,
     run_batches,
 )
+from keras_nas.numeric import is_real
 from keras_nas.surgery import Plan
 from keras_nas.surgery.folding import watched
 from keras_nas.surgery.readers import Reader, find_readers
@@ -93,8 +93,7 @@ def _check(plan: Any, ridge: Any) -> None:
             "the plan: `plan = keras_nas.plan_prune(model, ...)`. "
             f"Received: plan={plan!r}"
         )
-    is_number = isinstance(ridge, Real) and not isinstance(ridge, bool)
-    if not is_number or not 0 <= ridge < float("inf"):
+    if not is_real(ridge) or not 0 <= ridge < float("inf"):
         raise InvalidRequestError(
             "The ridge must be a number of at least 0.\n\nGive a small one, 0.001 by "
             f"default. Received: ridge={ridge!r}"

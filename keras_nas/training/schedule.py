@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real, is_whole
 
 KINDS = ("one_shot", "linear", "cubic", "agp")
 
@@ -65,10 +65,7 @@ class PruningSchedule:
                     f"first one, before epoch {self.begin}.\n\nLet `end` be at least "
                     f"`begin`. Received: begin={self.begin}, end={self.end}"
                 )
-        is_number = isinstance(self.initial, Real) and not isinstance(
-            self.initial, bool
-        )
-        if not is_number or not 0 <= self.initial <= 1:
+        if not is_real(self.initial) or not 0 <= self.initial <= 1:
             raise InvalidRequestError(
                 "The share of the first cut is a number from 0 to 1.\n\nGive a "
                 f"fraction. Received: initial={self.initial!r}"
@@ -132,8 +129,7 @@ class PruningSchedule:
 
 
 def _check_epoch(name: str, value: Any, least: int) -> None:
-    is_int = isinstance(value, Integral) and not isinstance(value, bool)
-    if not is_int or value < least:
+    if not is_whole(value) or value < least:
         raise InvalidRequestError(
             f"{name!r} is a number of epochs, at least {least}.\n\nGive an int. "
             f"Received: {name}={value!r}"

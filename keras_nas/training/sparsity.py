@@ -10,7 +10,6 @@ the optimizer see nothing of it, so it is the same for all of them, on all backe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ import numpy as np
 from keras_nas.axes import Atom, MaybeNone
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph.wrap import wrap_with_variables
+from keras_nas.numeric import is_real, is_whole
 from keras_nas.surgery import Graph, PrunePlan
 from keras_nas.training.groups import Groups
 
@@ -232,8 +232,7 @@ def _check(
         )
     _check_number("remaining", remaining, 1.0)
     _check_number("strength", strength, np.inf)
-    is_int = isinstance(steps, Integral) and not isinstance(steps, bool)
-    if steps is not None and not (is_int and steps >= 1):
+    if steps is not None and not (is_whole(steps) and steps >= 1):
         raise InvalidRequestError(
             "'steps' must be a whole number, at least 1, or None.\n\nGive the number "
             f"of batches of an epoch. Received: steps={steps!r}"
@@ -253,8 +252,7 @@ def _check(
 
 
 def _check_number(name: str, value: Any, below: float) -> None:
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not 0 < value < below:
+    if not is_real(value) or not 0 < value < below:
         limit = f" and below {below:g}" if np.isfinite(below) else ""
         raise InvalidRequestError(
             f"{name!r} must be a number above 0{limit}.\n\nGive a float. "

@@ -17,7 +17,7 @@ from keras_nas.search.strategies.selection import (
     select_by_tournament,
     select_universally,
 )
-from keras_nas.search.trial import Proposal, Trial
+from keras_nas.search.trial import Proposal, Trial, best_first
 
 
 class GeneticAlgorithm(Strategy):
@@ -83,7 +83,7 @@ class GeneticAlgorithm(Strategy):
         """Returns one generation."""
         if not self._population:
             return [Proposal()] * self.population_size
-        ranked = sorted(self._population, key=lambda t: (-t.fitness, t.number))
+        ranked = best_first(self._population)
         proposals = [Proposal((trial.number,)) for trial in ranked[: self.elites]]
         parents = self._select(self.population_size - len(proposals), rng)
         proposals += offspring(parents, self.crossover, self.mutation, rng)
