@@ -87,7 +87,7 @@ PRIVATE_TO_KERAS = {
     "_outputs_struct",
     "_compile_config",
 }
-PRIVATE_FILE = "keras_nas.graph.keras_private"
+PRIVATE_FOLDER = "keras_nas.graph.keras_private"
 # Underscored, but documented by the standard library as public.
 PUBLIC_ALL_THE_SAME = {"_replace", "_asdict", "_fields", "_make", "_field_defaults"}
 
@@ -181,7 +181,7 @@ def uses_of_keras_internals(source: Source) -> list[str]:
     """Private Keras names and `keras.src`, outside the one file for them."""
     found = []
     for module, tree in source.trees.items():
-        if module == PRIVATE_FILE:
+        if module.startswith(PRIVATE_FOLDER):
             continue
         for name in source.imports(module):
             if name == "keras.src" or name.startswith("keras.src."):
@@ -205,7 +205,7 @@ def strange_private_attributes(source: Source) -> list[str]:
                 own.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 own.add(node.id)
-            elif isinstance(node, ast.Attribute) and module != PRIVATE_FILE:
+            elif isinstance(node, ast.Attribute) and not module.startswith(PRIVATE_FOLDER):
                 is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
                 if is_own and isinstance(node.ctx, ast.Store):
                     own.add(node.attr)
@@ -324,7 +324,7 @@ def test_keras_internals_are_found_as_attribute_as_text_and_as_import(tmp_path):
         "graph/wrap.py": "def f(self, t):\n    return self._nodes, t._keras_history\n",
         "rules/a.py": "def f(t):\n    return getattr(t, '_inbound_nodes')\n",
         "surgery/b.py": "from keras.src.models import functional\n",
-        "graph/keras_private.py": "def f(t):\n    return t._keras_history\n",
+        "graph/keras_private/recorded.py": "def f(t):\n    return t._keras_history\n",
     }
     assert uses_of_keras_internals(package(tmp_path, files)) == [
         "keras_nas.graph.wrap:2 uses _keras_history",
