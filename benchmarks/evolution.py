@@ -16,6 +16,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ import keras
 import numpy as np
 
 import keras_nas as kn
-from benchmarks.measuring import RESULTS, header, markdown_table
+from benchmarks.measuring import RESULTS, header, markdown_table, mean_and_interval
 from keras_nas.search import GeneticAlgorithm, Job, RandomSearch, TrainingEvaluator
 from keras_nas.search.data import Split
 from keras_nas.search.data_checks import prepare
 from keras_nas.search.spaces import image_space
 from keras_nas.search.spaces.choosing import Scope
+from keras_nas.search.trial import Trial, best_first
 
 COMMAND = "python -m benchmarks.evolution"
-METHODS = ("evolver", "scratch", "random", "tuner-random", "tuner-bayes")
 NAMES = {
     "evolver": "KerasEvolver",
     "scratch": "the same without inheritance",
@@ -41,8 +42,6 @@ NAMES = {
 }
 BATCH_SIZE = 32
 SHARES = (0.25, 0.5, 1.0)
-# Two-sided 95 % quantiles of Student's t, by the number of seeds.
-T = {2: 12.7, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
 def digits(seed: int) -> tuple[Split, np.ndarray, np.ndarray]:
@@ -63,10 +62,7 @@ def run(method: str, seed: int, options: Any) -> dict[str, Any]:
     directory = Path(tempfile.mkdtemp())
     start = time.perf_counter()
     try:
-        if method.startswith("tuner"):
-            model, curve = run_tuner(method, seed, data, directory, options)
-        else:
-            model, curve = run_search(method, seed, data, directory, options)
+        model, curve = RUNNERS[method](method, seed, data, directory, options)
         outputs = model.predict(x_test, verbose=0)
         return {
             "method": method,
@@ -81,51 +77,77 @@ def run(method: str, seed: int, options: Any) -> dict[str, Any]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def run_search(
+def run_random(
     method: str, seed: int, data: Split, directory: Path, options: Any
 ) -> tuple[Any, list[float]]:
-    """KerasEvolver, with or without inheritance, or random search."""
-    total = options.population * options.generations * options.steps
-    steps = options.steps if method == "evolver" else options.scratch_steps
-    settings = {"directory": directory, "seed": seed, "workers": options.workers}
-    if method == "random":
-        evaluator = TrainingEvaluator(
-            data, steps=steps, batch_size=BATCH_SIZE, seed=seed, inherits=False
-        )
-        result = kn.Search(
-            image_space(data.x.shape[1:], data.num_classes),
-            RandomSearch(4),
-            evaluator,
-            budget=kn.Budget(trials=total // steps),
-            **settings,
-        ).run()
-    else:
-        trials = total // steps
-        size = min(options.population, max(4, trials // 5))
-        if method == "evolver":
-            size = options.population
-        strategy = GeneticAlgorithm(
-            size,
-            elites=min(2, size // 4),
-            duplicates="evaluate" if method == "evolver" else "redraw",
-        )
-        evolver = kn.KerasEvolver(
-            strategy=strategy,
-            generations=-(-trials // size),
+    """Random search of keras_nas; returns the winner and all scores."""
+    evaluator = TrainingEvaluator(
+        data, steps=options.scratch_steps, batch_size=BATCH_SIZE, seed=seed, inherits=False
+    )
+    result = kn.Search(
+        image_space(data.x.shape[1:], data.num_classes),
+        RandomSearch(4),
+        evaluator,
+        budget=kn.Budget(trials=batches(options) // options.scratch_steps),
+        directory=directory,
+        seed=seed,
+        workers=options.workers,
+    ).run()
+    return result.best_model(), scores_of(trained(result))
+
+
+def run_evolution(
+    method: str, seed: int, data: Split, directory: Path, options: Any
+) -> tuple[Any, list[float]]:
+    """KerasEvolver, with or without inheritance; returns the winner and all scores."""
+    inherits = method == "evolver"
+    steps = options.steps if inherits else options.scratch_steps
+    trials = batches(options) // steps
+    size = options.population if inherits else max(4, trials // 5)
+    generations = trials // size
+    while True:
+        result = kn.KerasEvolver(
+            strategy=GeneticAlgorithm(
+                size,
+                elites=min(2, size // 4),
+                duplicates="evaluate" if inherits else "redraw",
+            ),
+            generations=generations,
             mutate_training=None,
-            inherit=method == "evolver",
+            inherit=inherits,
+            keep=trials,
             verbose=0,
-            **settings,
-        )
-        result = evolver.fit(
+            directory=directory,
+            seed=seed,
+            workers=options.workers,
+        ).fit(
             data.x,
             data.y,
             validation_data=(data.x_val, data.y_val),
             batch_size=BATCH_SIZE,
             steps_per_generation=steps,
         )
-    scores = [t.metrics.get("val_accuracy") or 0.0 for t in result.trials if t.source is None]
-    return result.best_model(), scores[: total // steps]
+        spent = trained(result)[:trials]
+        if len(spent) == trials:
+            return result.model(best_first(spent)[0]), scores_of(spent)
+        # An elite that inherits nothing is not trained again: a further generation
+        # spends what is left.
+        generations += 1
+
+
+def batches(options: Any) -> int:
+    """What each method may spend."""
+    return options.population * options.generations * options.steps
+
+
+def trained(result: Any) -> list[Trial]:
+    """All trials that cost batches, in their order."""
+    return [trial for trial in result.trials if trial.source is None]
+
+
+def scores_of(trials: Sequence[Trial]) -> list[float]:
+    """Validation accuracy of each; 0 for a failure."""
+    return [trial.metrics.get("val_accuracy") or 0.0 for trial in trials]
 
 
 def run_tuner(
@@ -134,7 +156,6 @@ def run_tuner(
     """Keras Tuner on the same space, with the same training."""
     import keras_tuner
 
-    total = options.population * options.generations * options.steps
     steps = options.scratch_steps
     space = image_space(data.x.shape[1:], data.num_classes)
     evaluator = TrainingEvaluator(
@@ -176,7 +197,7 @@ def run_tuner(
     tuner = Tuner(
         build,
         objective=keras_tuner.Objective("val_accuracy", "max"),
-        max_trials=total // steps,
+        max_trials=batches(options) // steps,
         seed=seed + 1,  # Keras Tuner takes 0 for no seed.
         # By default it draws three times as many at random as there are decisions, more
         # than all its trials here.
@@ -188,18 +209,22 @@ def run_tuner(
     return keras.saving.load_model(directory / "best.keras"), scores
 
 
-def interval(values: list[float]) -> str:
-    """Mean and 95 % confidence interval of percentages."""
-    mean = 100 * float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:.1f}"
-    half = T.get(len(values), 1.96) * 100 * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{mean:.1f} ± {half:.1f}"
+RUNNERS = {
+    "evolver": run_evolution,
+    "scratch": run_evolution,
+    "random": run_random,
+    "tuner-random": run_tuner,
+    "tuner-bayes": run_tuner,
+}
+
+
+def percent(shares: Sequence[float]) -> str:
+    """Mean and 95 % confidence interval in percent."""
+    return mean_and_interval([100 * share for share in shares])
 
 
 def report(rows: list[dict], options: Any) -> str:
     """Returns the result as Markdown."""
-    total = options.population * options.generations * options.steps
     lines = []
     for method in options.methods:
         own = [row for row in rows if row["method"] == method]
@@ -208,7 +233,7 @@ def report(rows: list[dict], options: Any) -> str:
             continue
         curves = [np.maximum.accumulate(row["curve"]) for row in own]
         reached = [
-            interval([curve[max(1, round(share * len(curve))) - 1] for curve in curves])
+            percent([curve[max(1, round(share * len(curve))) - 1] for curve in curves])
             for share in SHARES
         ]
         lines.append(
@@ -217,7 +242,7 @@ def report(rows: list[dict], options: Any) -> str:
                 len(own),
                 own[0]["candidates"],
                 *reached,
-                interval([row["test"] for row in own]),
+                percent([row["test"] for row in own]),
                 f"{np.median([row['params'] for row in own]):,.0f}",
                 f"{np.mean([row['seconds'] for row in own]):.0f}",
             ]
@@ -227,13 +252,11 @@ def report(rows: list[dict], options: Any) -> str:
     columns += ["test", "parameters", "seconds"]
     text = (
         f"Digits of scikit-learn (8 x 8), 360 images to test, the others split 80 : 20 "
-        f"into training and validation. Every method trains {total:,} batches of "
+        f"into training and validation. Every method trains {batches(options):,} batches of "
         f"{BATCH_SIZE} in all, with Adam at 0.003, and statistics of BatchNormalization "
         f"measured anew before scoring. KerasEvolver: {options.population} candidates, "
         f"{options.generations} generations of {options.steps} batches each; the others "
-        f"train every candidate from scratch for {options.scratch_steps} batches (where "
-        f"the evolution without inheritance meets a network again, it does not train it "
-        f"again, so it trains less). All "
+        f"train every candidate from scratch for {options.scratch_steps} batches. All "
         f"draw from `image_space`. *Val.*: the best validation accuracy so far, after "
         f"that part of the batches, in percent; *test*: of the winner. Mean and 95 % "
         f"confidence interval over seeds (of data, networks, and search); medians of "
@@ -257,7 +280,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--scratch-steps", type=int, default=200)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=tuple(NAMES), default=tuple(NAMES))
     parser.add_argument("--out", type=Path, default=RESULTS / "evolution.md")
     options = parser.parse_args()
     setup = {

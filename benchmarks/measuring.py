@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+# Two-sided 95 % quantiles of Student's t for 2, 3, ..., 10 values.
+_STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
 def fastest(*functions: Callable[[], Any], times: int = 2) -> tuple[float, ...]:
@@ -121,3 +124,12 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str
     """Returns a Markdown table with its first column to the left."""
     rule = ["---", *["---:"] * (len(columns) - 1)]
     return "\n".join([row(columns), row(rule), *map(row, rows)]) + "\n"
+
+
+def mean_and_interval(values: Sequence[float]) -> str:
+    """Returns the mean and the half width of its 95 % confidence interval."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:.1f}"
+    error = statistics.stdev(values) / len(values) ** 0.5
+    return f"{mean:.1f} ± {_STUDENT[len(values)] * error:.1f}"

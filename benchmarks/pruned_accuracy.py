@@ -20,7 +20,7 @@ from keras import layers
 
 import keras_nas as kn
 from benchmarks.importance import accuracy, digits, recalibrate
-from benchmarks.measuring import RESULTS, header, markdown_table
+from benchmarks.measuring import RESULTS, header, markdown_table, mean_and_interval
 from benchmarks.pruning import greedy_keep
 from keras_nas import importance as ki
 from keras_nas.surgery.change import change_graph
@@ -32,8 +32,6 @@ BUDGETS = (0.5, 0.25)
 EPOCHS = {"digits": 20, "cluttered": 12}
 TUNING_EPOCHS = 2
 WIDTHS = (16, 32, 64)
-# Two-sided 95 % of Student's t for 2, 3, 4, 5, ... seeds.
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31}
 TEXT = f"""\
 A residual network (a stem, six residual blocks of widths {WIDTHS}, BatchNormalization
 everywhere) learns a data set; then it loses 50 % or 75 % of its FLOPs in one cut. Each
@@ -161,14 +159,6 @@ def run(data: str, seed: int) -> dict[str, Any]:
                 tested.append(100 * accuracy(cut, x_test, y_test))
                 found[f"{budget} {name} {way}"] = tested
     return found
-
-
-def mean_and_interval(values: Sequence[float]) -> str:
-    """Returns the mean and the half width of its 95 % confidence interval."""
-    if len(values) < 2:
-        return f"{values[0]:.1f}"
-    error = np.std(values, ddof=1) / math.sqrt(len(values))
-    return f"{np.mean(values):.1f} ± {STUDENT[len(values)] * error:.1f}"
 
 
 def table(data: str, runs: Sequence[dict]) -> str:
