@@ -97,6 +97,38 @@ def test_dry_run_writes_nothing(capsys, path, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.keras"]
 
 
+def test_outputs_change_only_when_they_are_free(capsys, tmp_path):
+    inputs = keras.Input((4,))
+    first = layers.Dense(4, name="first")(inputs)
+    second = layers.Dense(4, name="second")(first)
+    model = keras.Model(inputs, layers.Add(name="sum")([first, second]))
+    model.save(tmp_path / "model.keras")
+    words = ("resize", tmp_path / "model.keras", "first=3", "--dry-run")
+    status, _, err = run(capsys, *words)
+    assert status == 1 and "free_outputs" not in err
+    assert "with --free-outputs. Received: {'first': 3}" in err
+    plan = run_json(capsys, *words, "--free-outputs")
+    new = {row["vertex"]: row["new"] for row in plan["sizes"]}
+    assert new == {"first": 3, "second": 3, "sum": 3}
+
+
+def test_locked_layer_stays(capsys, path):
+    status, _, err = run(
+        capsys, "resize", path, "branch=5", "--locked", "stem", "--dry-run"
+    )
+    assert status == 1 and "'stem' is locked" in err
+
+
+def test_advice_is_given_in_the_words_of_the_shell(capsys, tmp_path):
+    layer = layers.Conv2D(8, 3, groups=4, name="grouped")
+    head = [layers.Flatten(), layers.Dense(2)]
+    model = keras.Sequential([keras.Input((8, 8, 4)), layer, *head])
+    model.save(tmp_path / "model.keras")
+    words = ("resize", tmp_path / "model.keras", "grouped=7", "--dry-run")
+    status, _, err = run(capsys, *words)
+    assert status == 1 and "or use LAYER=~N." in err and "keras_nas" not in err
+
+
 def test_prune_keeps_its_budget(capsys, path, tmp_path):
     target = tmp_path / "small.keras"
     found = run_json(capsys, "prune", path, "--params", "0.5", "-o", target)

@@ -95,7 +95,8 @@ def resize(options: argparse.Namespace) -> None:
             "One layer has two sizes.\n\nGive each layer once. "
             f"Received: {[key for key, _ in options.requests]!r}"
         )
-    _change(options, lambda graph, keywords: graph.plan(requests, **keywords))
+    given = {"free_outputs": options.free_outputs, "locked": options.locked}
+    _change(options, lambda graph, keywords: graph.plan(requests, **given, **keywords))
 
 
 def prune(options: argparse.Namespace) -> None:

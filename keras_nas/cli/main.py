@@ -12,6 +12,12 @@ from keras_nas.cli.saying import Saying
 from keras_nas.errors import KerasNasError
 
 DONE, IMPOSSIBLE, INTERRUPTED = 0, 1, 130
+# What errors advise in Python, as it is said here.
+IN_THE_SHELL = {
+    "`keras_nas.near`": "LAYER=~N",
+    "`free_outputs=True`": "--free-outputs",
+    "a keyword such as `bounds` or `locked`": "an option such as --locked",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_error(kind: str, text: str, as_json: bool) -> None:
+    for call, words in IN_THE_SHELL.items():
+        text = text.replace(call, words)
     if as_json:
         print(json.dumps({"error": {"type": kind, "message": text}}))
     else:

@@ -204,6 +204,14 @@ def _add_resize(every: Any) -> None:
         help="new size; LAYER:AXIS=N for a further width such as num_heads, LAYER=~N "
         "for the nearest possible size",
     )
+    resize.add_argument(
+        "--free-outputs",
+        action="store_true",
+        help="outputs of the model may change with the rest",
+    )
+    resize.add_argument(
+        "--locked", nargs="+", default=(), metavar="LAYER", help="layers to leave alone"
+    )
     _add_choosing(resize)
 
 
