@@ -6,7 +6,7 @@ fails while a rule has no entry, and puts every entry through `contract.check_mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import keras
@@ -14,6 +14,9 @@ import numpy as np
 from keras import layers
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+# Older ones lack operations, and cannot record some calls of others.
+IS_OLD = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Entry:
         make: Returns a new model.
         trains: Whether gradients reach every weight.
         runs: Whether it can run on a CPU.
-        fails_on: Backends on which Keras can build it, but not run or save it.
+        fails_on: Backends on which Keras can build it, but not run or save it; and
+            ``"old"`` for versions that cannot even build it, or wrongly.
     """
 
     name: str
@@ -44,9 +48,26 @@ ZOO: dict[str, Entry] = {}
 
 
 def add(name: str, make: Callable[[], keras.Model], **settings) -> None:
-    """Puts a model into the zoo."""
+    """Puts a model into the zoo, where this version of Keras is good enough for it."""
     assert name not in ZOO, name
-    ZOO[name] = Entry(name, make, **settings)
+    entry = Entry(name, make, **settings)
+    if not (IS_OLD and "old" in entry.fails_on):
+        ZOO[name] = entry
+
+
+def results_of(functions: Iterable[Callable], *tensors) -> list:
+    """Calls functions on the same tensors; returns all that they return.
+
+    What an old Keras cannot record is left out.
+    """
+    results = []
+    for function in functions:
+        try:
+            results += keras.tree.flatten(function(*tensors))
+        except (AttributeError, TypeError, ValueError):
+            if not IS_OLD:
+                raise
+    return results
 
 
 def build(name: str) -> keras.Model:

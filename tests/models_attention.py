@@ -14,11 +14,12 @@ def _attended(make_attention, *, shape=TOKENS, context=None, **arguments):
     inputs = keras.Input(shape)
     x = dense(6)(inputs)
     call = {"value": x, **arguments}
-    all_inputs = [inputs]
+    # Keras 3.8 loads a list of one input as that input.
+    all_inputs = inputs
     if context is not None:
-        all_inputs.append(keras.Input(context, name="context"))
-        call["value"] = dense(5, "values")(all_inputs[1])
-        call["key"] = dense(4, "keys")(all_inputs[1])
+        other = keras.Input(context, name="context")
+        call["value"], call["key"] = dense(5, "values")(other), dense(4, "keys")(other)
+        all_inputs = [inputs, other]
     y = make_attention()(x, **call)
     y = layers.Dense(2, name="after")(y)
     return keras.Model(all_inputs, y)
@@ -134,7 +135,7 @@ def _masked() -> keras.Model:
     return keras.Model(inputs, layers.Dense(2, name="after")(x))
 
 
-add("attention_masked", _masked)
+add("attention_masked", _masked, fails_on=("old",))
 
 
 def _explicit_mask() -> keras.Model:
@@ -226,7 +227,7 @@ add(
     lambda: _grouped_operation(1),
     runs=keras.config.backend() != "tensorflow",
 )
-add("dot_product_attention_3", lambda: _grouped_operation(3))
+add("dot_product_attention_3", lambda: _grouped_operation(3), fails_on=("old",))
 
 # --- transformers -----------------------------------------------------------------------
 

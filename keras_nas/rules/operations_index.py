@@ -70,12 +70,13 @@ def slice_rule(call: RuleCall) -> Relation:
     if any(isinstance(leaf, AxisTensor) for leaf in leaves(starts)):
         raise Undescribed("it starts where a tensor says")
     starts = [int(start) for start in np.asarray(starts)]
+    # An argument of the call in Keras 3.8, a setting since then.
+    is_argument = call.argument("shape") is not None
+    shape = call.argument("shape") if is_argument else call.setting("shape")
     axes: list[Expression] = []
     new_starts: list[int | SizeOf] = []
     new_shape: list[int | SizeOf] = []
-    for axis, start, size in zip(
-        call.x.axes, starts, call.setting("shape"), strict=True
-    ):
+    for axis, start, size in zip(call.x.axes, starts, shape, strict=True):
         if axis.size is None:
             axes.append(call.fixed(None if size == -1 else size))
             new_starts.append(start)
@@ -86,10 +87,14 @@ def slice_rule(call: RuleCall) -> Relation:
         axes.append(middle)
         new_starts.append(SizeOf(before))
         new_shape.append(-1 if size == -1 else SizeOf(middle))
+    sizes = {"shape": tuple(new_shape)}
     return Relation(
         outputs=(AxisTensor(tuple(axes), call.x.channel),),
-        arguments={"start_indices": tuple(new_starts)},
-        config={"shape": tuple(new_shape)},
+        arguments={
+            "start_indices": tuple(new_starts),
+            **(sizes if is_argument else {}),
+        },
+        config={} if is_argument else sizes,
     )
 
 

@@ -23,7 +23,7 @@ from keras_nas.rules.relation import (
 
 @operation_rule("Concatenate")
 def concatenate(call: RuleCall) -> Relation:
-    return _joined(call, _parts(call, "xs"), call.setting("axis"))
+    return _joined(call, _parts(call), call.setting("axis"))
 
 
 @operation_rule("Append")
@@ -36,24 +36,24 @@ def append(call: RuleCall) -> Relation:
 
 @operation_rule("Hstack")
 def hstack(call: RuleCall) -> Relation:
-    tensors = _parts(call, "xs")
+    tensors = _parts(call)
     return _joined(call, tensors, 0 if tensors[0].rank == 1 else 1)
 
 
 @operation_rule("Vstack")
 def vstack(call: RuleCall) -> Relation:
-    return _joined(call, _parts(call, "xs", rank=2), 0)
+    return _joined(call, _parts(call, rank=2), 0)
 
 
 @operation_rule("Dstack")
 def dstack(call: RuleCall) -> Relation:
-    return _joined(call, _parts(call, "xs", rank=3), 2)
+    return _joined(call, _parts(call, rank=3), 2)
 
 
 @operation_rule("Stack")
 def stack(call: RuleCall) -> Relation:
     """The new axis numbers the tensors, so it is fixed."""
-    tensors = _parts(call, "x")
+    tensors = _parts(call)
     rank = tensors[0].rank
     place = call.normal_axis(call.setting("axis"), rank + 1)
     for tensor in tensors[1:]:
@@ -149,11 +149,12 @@ def _joined(call: RuleCall, tensors: Sequence[AxisTensor], axis: int) -> Relatio
     return Relation(outputs=(join(call, tensors, number),))
 
 
-def _parts(call: RuleCall, name: str, rank: int = 0) -> list[AxisTensor]:
+def _parts(call: RuleCall, rank: int = 0) -> list[AxisTensor]:
     """Returns the tensors of a list, of at least some rank."""
-    values = call.argument(name)
+    # The only argument; its name differs between versions of Keras.
+    (values,) = (*call.args, *call.kwargs.values())
     if not isinstance(values, (list, tuple)):
-        raise Undescribed(f"its argument '{name}' is not a list of tensors")
+        raise Undescribed("its argument is not a list of tensors")
     tensors = [call.operand(value) for value in values]
     if any(tensor.rank < rank for tensor in tensors):
         raise Undescribed(f"it joins tensors of fewer than {rank} axes")

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from models import IS_OLD
 from operations_oracle import check, describe, fill_in, record
 
 from keras_nas.rules import Undescribed, find_rule, known_operations, map_leaves
@@ -271,7 +272,17 @@ CONTRACTION = [
     ),
 ]
 
+def is_known(case: Case) -> bool:
+    """Whether this Keras can record the call; an old one lacks some operations."""
+    try:
+        record(case.shapes, case.build, case.dtype)
+    except (AttributeError, TypeError, ValueError):
+        return not IS_OLD
+    return True
+
+
 CASES = [*ELEMENTWISE, *REDUCTION, *SHAPE, *JOIN, *INDEX, *CONTRACTION]
+CASES = list(filter(is_known, CASES)) if IS_OLD else CASES
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -284,15 +295,17 @@ def test_operation_gives_the_kept_part_when_its_inputs_shrink_and_grow(case):
         check(describe(node, rng if seed else None), rng)
 
 
-def test_every_rule_of_an_operation_has_a_case():
-    covered = {
-        type(record(case.shapes, case.build, case.dtype).operation).__name__
-        for case in CASES
-    }
-    # Aliases that only other backends record; three that take seconds on TensorFlow.
-    aliases = {"Abs", "Conj", "BitwiseNot"}
-    slow = {"Nanmedian", "Nanpercentile", "Nanquantile"}
-    assert described_by(FILES) - covered <= aliases | slow
+if not IS_OLD:
+
+    def test_every_rule_of_an_operation_has_a_case():
+        covered = {
+            type(record(case.shapes, case.build, case.dtype).operation).__name__
+            for case in CASES
+        }
+        # Aliases that only other backends record; three that take seconds on TensorFlow.
+        aliases = {"Abs", "Conj", "BitwiseNot"}
+        slow = {"Nanmedian", "Nanpercentile", "Nanquantile"}
+        assert described_by(FILES) - covered <= aliases | slow
 
 
 # The operations of all other files are in the zoo of the contract.

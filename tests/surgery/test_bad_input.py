@@ -93,7 +93,7 @@ def test_ambiguous_name_is_refused_with_all_paths():
         (NAN, "'branch' is not a number.*Received: nan"),
         (float("inf"), "'branch' is not a whole number.*Received: inf"),
         (True, "whole number, but it is a bool.*Received: True"),
-        (np.bool_(True), "whole number, but it is a bool.*Received: np.True_"),
+        (np.bool_(True), f"whole number, but it is a bool.*Received: {np.bool_(True)!r}"),
         ("4", "whole number, but it is a str.*Received: '4'"),
         (None, "whole number, but it is a NoneType.*Received: None"),
         ([4], r"whole number, but it is a list.*Received: \[4\]"),

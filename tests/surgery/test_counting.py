@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from models import ZOO, build, randomize
+from models import IS_OLD, ZOO, build, randomize
 from nets import chain, nested
 
 import keras_nas as kn
@@ -204,8 +204,10 @@ def test_memory_is_bytes_of_weights_and_outputs():
     model = through((3,), layers.Dense(4, dtype="float16"))
     counts = kn.count(model)
     assert counts.weight_bytes == 16 * 2
-    assert counts.activation_bytes == 3 * 4 + 4 * 2
-    assert counts.memory == 32 + 20
+    # An old Keras records the cast of the input.
+    cast = 3 * 2 if IS_OLD else 0
+    assert counts.activation_bytes == 3 * 4 + cast + 4 * 2
+    assert counts.memory == 32 + 20 + cast
 
 
 def test_nested_models_are_counted_inside():

@@ -239,6 +239,15 @@ EXACT = {
         ),
     ),
     "one position": ((1, 1, 6), chain(layers.Flatten(), layers.Reshape((1, 1, 6)))),
+    "more digits and fewer": (
+        FLAT,
+        chain(
+            lambda x: ops.cast(x, "float64"),
+            layers.Dense(9, dtype="float64"),
+            lambda x: ops.cast(x, "float32"),
+            layers.Dense(6),
+        ),
+    ),
     "mixer": (ROW, mixer),
     "partly zero": (ROW, partly_zero),
     "fork": (IMAGE, fork(conv(1, 1), chain(conv(5, 3), conv(3, 5)))),
@@ -382,6 +391,11 @@ def test_unknown_grid_sizes_are_no_hindrance():
 
 
 REFUSED = {
+    "whole numbers": (
+        FLAT,
+        lambda x: ops.cast(ops.cast(x, "int32"), "float32"),
+        r"'cast' \(Cast\) makes int32 of its input",
+    ),
     "narrow": (FLAT, layers.Dense(5), "it ends with 5 channels, fewer than the 6"),
     "bottleneck": (
         FLAT,

@@ -149,6 +149,17 @@ class Passing(Step):
         return contents[0]
 
 
+class Casting(Passing):
+    """The same values with more or fewer digits; not where they become whole."""
+
+    def look(self) -> Facts:
+        dtype = self.call.outputs[0].dtype
+        if "float" not in dtype:
+            self.refuse_blocked()
+            raise Impossible(f"{self.label} makes {dtype} of its input")
+        return super().look()
+
+
 class Spreading(Passing):
     """Moves, mixes or drops positions, but makes zeros of zeros."""
 

@@ -57,6 +57,7 @@ _BY_NAME: dict[Maker, str] = {
 _ACTIVATIONS = ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax")
 _OPERATIONS: dict[str, Maker] = {
     "Identity": steps.Passing,
+    "Cast": steps.Casting,
     "Reshape": steps.Arranging,
     "Concatenate": merging.Joining,
     "Add": merging.Adding,
