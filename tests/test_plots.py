@@ -163,6 +163,20 @@ def test_importance_has_a_histogram_for_each_family():
     assert [axes.get_title() for axes in chosen.axes] == ["each (6)"]
 
 
+def test_importance_is_stated_by_the_names_that_resize_takes():
+    source = keras.Input((5, 4))
+    x = layers.MultiHeadAttention(2, 3, name="attention")(source, source)
+    inner = keras.Model(source, layers.Dense(6, name="inside")(x), name="encoder")
+    inputs = keras.Input((5, 4))
+    model = keras.Model(inputs, layers.Dense(2, name="head")(inner(inputs)))
+    stated = {"inside": [1, 2, 3, 4, 5, 6], ("attention", "num_heads"): [2.0, 1.0]}
+    figure = kn.plot_importance(model, stated, layers=["inside"])
+    (axes,) = figure.axes
+    assert axes.get_title() == "encoder/inside (6)"
+    heights = [patch.get_height() for patch in axes.patches]
+    assert sum(heights) == 6 and max(heights) == 1
+
+
 def test_importance_of_what_cannot_change_is_not_drawn():
     with pytest.raises(kn.InvalidRequestError, match="'before' cannot change"):
         kn.plot_importance(branches(), layers=["before"])

@@ -9,6 +9,7 @@ from keras_nas.graph.inference import infer_outputs, spec_of
 from keras_nas.graph.keras_private import names_anew, names_kept
 from keras_nas.graph.rewiring import (
     drop_unused,
+    exchange_weights,
     find_path,
     map_arguments,
     rename_vertices,
@@ -50,6 +51,7 @@ __all__ = [
     "check_graph",
     "create",
     "drop_unused",
+    "exchange_weights",
     "find_path",
     "flatten",
     "grid_problem",

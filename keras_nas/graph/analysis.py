@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from keras_nas.axes import Expression, Fixed, Unifier
+from keras_nas.axes import Atom, Expression, Fixed, Unifier
 from keras_nas.graph import keras_private
 from keras_nas.graph.flatten import Call, FlatGraph, flatten
 from keras_nas.graph.learned import Inside, Known
@@ -122,6 +122,11 @@ class Analysis:
         for relation in self.parts.values():
             for weight in relation.weights.values():
                 yield from map(self.resolve, weight.all_axes)
+
+    def all_atoms(self) -> list[Atom]:
+        """Returns all atoms in the order of their creation."""
+        found = frozenset[Atom]().union(*(axis.atoms for axis in self.all_axes()))
+        return sorted(found, key=lambda atom: atom.serial)
 
 
 def analyze(graph: Graph) -> Analysis:

@@ -103,7 +103,7 @@ class _Builder:
         while waiting:
             later = []
             for vertex in waiting:
-                needed = {ref.vertex for ref in _leaves(vertex, TensorRef)}
+                needed = {ref.vertex for ref in vertex.reads}
                 made = all(owner in self._objects for owner in _owners(vertex))
                 if made and needed <= done:
                     yield vertex
@@ -194,14 +194,9 @@ class _Builder:
         return leaf
 
 
-def _leaves(vertex: Vertex, kind: type) -> list:
-    leaves = keras_private.flatten((vertex.args, dict(vertex.kwargs)))
-    return [leaf for leaf in leaves if isinstance(leaf, kind)]
-
-
 def _owners(vertex: Vertex) -> list[str]:
     """Returns the keys of the parts whose variables a call uses directly."""
-    return [ref.part for ref in _leaves(vertex, VariableRef)]
+    return [ref.part for ref in vertex.variables if isinstance(ref, VariableRef)]
 
 
 def _check_shapes(part: Part, variables: list) -> None:

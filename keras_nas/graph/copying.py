@@ -16,7 +16,7 @@ import keras
 from keras_nas.errors import UnsupportedModelError
 from keras_nas.graph import keras_private
 from keras_nas.graph.structure import Part
-from keras_nas.rules import map_leaves
+from keras_nas.rules import is_from_keras, map_leaves
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Recipe:
     def of(cls, thing: Any) -> Recipe:
         """Reads the settings of a layer, operation, optimizer, metric or loss."""
         config = map_dicts(_without_build, _read_config(thing))
-        is_custom = not _is_from_keras(type(thing)) or _names_custom(config)
+        is_custom = not is_from_keras(type(thing)) or _names_custom(config)
         custom_objects = {}
         if is_custom:
             custom_objects = _custom_objects(thing)
@@ -128,10 +128,6 @@ def _without_build(entry: dict) -> dict:
     return entry
 
 
-def _is_from_keras(cls: Any) -> bool:
-    return (cls.__module__ or "").split(".")[0] == "keras"
-
-
 def _names_custom(config: Any) -> bool:
     """Says whether a config mentions a class or function from outside Keras."""
     found = []
@@ -166,7 +162,7 @@ def _custom_objects(thing: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for value in _reachable(thing):
         named = value if isinstance(value, types.FunctionType) else type(value)
-        if _is_from_keras(named):
+        if is_from_keras(named):
             continue
         name = keras.saving.get_registered_name(named)
         if getattr(named, "__name__", "") == "<lambda>":

@@ -137,7 +137,7 @@ def _tried(name: str, probe: Probe, shape: tuple[int, ...]) -> Support | None:
             analysis = analyze(wrap(model))
     except Exception:  # noqa: BLE001  Most guesses do not fit most classes.
         return None
-    made = [p for p in analysis.relations if p in _own_paths(analysis)]
+    made = _own_paths(analysis)
     if not made:
         return None
     for path in made:
@@ -159,13 +159,14 @@ def _neurons(shape: tuple[int, ...]) -> tuple[Any, list[Any]]:
     return inputs, tensors
 
 
-def _own_paths(analysis: Analysis) -> set[str]:
+def _own_paths(analysis: Analysis) -> list[str]:
+    """Returns the calls that the probe has made."""
     given = {"first", "second", "in_first", "in_second"}
-    return {
+    return [
         call.path
         for call in analysis.flat.calls
         if call.path not in given and not call.part.is_input
-    }
+    ]
 
 
 def _judged(name: str, analysis: Analysis, made: list[str]) -> Support:

@@ -41,7 +41,7 @@ class OptimizerState:
 def is_built(model: Any) -> bool:
     """Whether a model has an optimizer with a state."""
     optimizer = getattr(model, "optimizer", None)
-    return isinstance(optimizer, keras.Optimizer) and optimizer.built
+    return isinstance(optimizer, keras.Optimizer) and bool(optimizer.built)
 
 
 def read_slots(model: Any) -> dict[int, dict[Key, Weight]]:
@@ -267,7 +267,7 @@ def _indices_along(weight: Weight) -> tuple[Weight, list[np.ndarray | None]] | N
     for source in weight.sources:
         size = int(np.prod(source.shape, dtype=np.int64))
         own = (origins >= start) & (origins < start + size)
-        if own.any() and source.slots or source.sources:
+        if (own.any() and source.slots) or source.sources:
             sources.append((source, np.where(own, origins - start, -1)))
         start += size
     if len(sources) != 1:

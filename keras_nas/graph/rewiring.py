@@ -17,6 +17,7 @@ from keras_nas.graph.structure import (
     Vertex,
     refs,
 )
+from keras_nas.graph.weight import Weight
 from keras_nas.rules import map_leaves
 
 
@@ -25,6 +26,21 @@ def map_arguments(vertex: Vertex, function: Any) -> Vertex:
     args = tuple(map_leaves(function, tuple(vertex.args)))
     kwargs = map_leaves(function, dict(vertex.kwargs))
     return replace(vertex, args=args, kwargs=kwargs)
+
+
+def exchange_weights(graph: Graph, new: Mapping[int, Weight]) -> Graph:
+    """Returns a graph with other weights.
+
+    Args:
+        graph: The graph.
+        new: Identity of a weight -> what takes its place, wherever it stands.
+    """
+    parts = {}
+    for key, part in graph.parts.items():
+        if any(id(weight) in new for weight in part.weights):
+            weights = tuple(new.get(id(weight), weight) for weight in part.weights)
+            parts[key] = replace(part, weights=weights)
+    return graph.replace_parts(parts)
 
 
 def rename_vertices(graph: Graph, key: str, name: str) -> Graph:

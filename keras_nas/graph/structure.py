@@ -205,7 +205,8 @@ class Vertex(HasArguments):
         part: Key of the part.
         args: Positional arguments, nested as they were, with `TensorRef` leaves.
         kwargs: Keyword arguments, likewise.
-        outputs: What the call returned, flat. Not updated by edits.
+        outputs: What the call returned, flat. Those of a nested model are not updated
+            by edits: what its inside gives counts.
     """
 
     name: str

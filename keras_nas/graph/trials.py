@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_nas.axes import Atom, Expression, index_of
 from keras_nas.graph.tracing import Subject
-from keras_nas.rules import AxisTensor, WeightAxes
+from keras_nas.rules import AxisTensor, WeightAxes, blocks_of
 
 Keep = Mapping[Atom, np.ndarray]
 Resolve = Callable[[Expression], Expression]
@@ -107,7 +107,7 @@ class Trials:
         for number, value in self._values.items():
             axes = self._axes[number]
             blocks = []
-            for block, piece in zip(axes.blocks, _pieces(axes, value), strict=True):
+            for block, piece in zip(axes.blocks, blocks_of(axes, value), strict=True):
                 piece = np.array(piece)
                 indices = self._indices(block, keep, piece.shape)
                 for place in axes.reads:
@@ -125,7 +125,7 @@ class Trials:
         for number, value in self._values.items():
             axes = self._axes[number]
             blocks = []
-            for block, piece in zip(axes.blocks, _pieces(axes, value), strict=True):
+            for block, piece in zip(axes.blocks, blocks_of(axes, value), strict=True):
                 indices = self._indices(block, keep, piece.shape)
                 fresh = self._rng.uniform(0.1, 0.8, tuple(map(len, indices)))
                 piece = _gathered(piece, indices, fresh)
@@ -185,14 +185,6 @@ def _gathered(array: np.ndarray, indices: Sequence, fresh: np.ndarray) -> np.nda
         shape[place] = -1
         is_new |= (index < 0).reshape(shape)
     return np.where(is_new, fresh, taken).astype(array.dtype)
-
-
-def _pieces(axes: WeightAxes, value: np.ndarray) -> list[np.ndarray]:
-    """Returns the blocks of a weight."""
-    if len(axes.blocks) == 1:
-        return [value]
-    sizes = [block[axes.joined].size for block in axes.blocks]
-    return np.split(value, np.cumsum(sizes)[:-1], axes.joined)
 
 
 def _put_together(axes: WeightAxes, blocks: list[np.ndarray]) -> np.ndarray:

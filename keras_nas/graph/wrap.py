@@ -27,7 +27,7 @@ from keras_nas.graph.structure import (
     Vertex,
 )
 from keras_nas.graph.weight import Weight
-from keras_nas.rules import map_leaves
+from keras_nas.rules import is_from_keras, map_leaves
 
 
 def wrap(model: Any) -> Graph:
@@ -247,7 +247,7 @@ def _init_kwargs(model: Any) -> dict[str, Any]:
     the same name.
     """
     cls = type(model)
-    if cls.__module__.split(".")[0] == "keras":
+    if is_from_keras(cls):
         return {}
     known = {"self", "inputs", "outputs", "layers", "name", "trainable", "dtype"}
     try:

@@ -16,12 +16,13 @@ from keras_nas.importance.criterion import Criterion
 from keras_nas.importance.geometric_median import GeometricMedian
 from keras_nas.importance.lamp import Lamp
 from keras_nas.importance.layers import LayerInfo, sized_layers
-from keras_nas.importance.magnitude import Magnitude, blocks_of, l2_magnitude
+from keras_nas.importance.magnitude import Magnitude, l2_magnitude
 from keras_nas.importance.scale import NormalizationScale
 from keras_nas.importance.scores import Scores
 from keras_nas.importance.sensitivity import Fisher, Hessian, Taylor
 from keras_nas.importance.statistics import ActivationStatistics
 from keras_nas.importance.utility import atom_utilities, check_importance
+from keras_nas.rules import blocks_of
 
 __all__ = [
     "Activation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_nas.axes import Atom, Expression
 from keras_nas.graph import Analysis, Call, Graph, TensorRef, keras_private
-from keras_nas.importance.along import axes_with_neurons, positions
+from keras_nas.importance.along import Along, axes_with_neurons, positions
 from keras_nas.importance.combining import (
     Aggregation,
     Values,
@@ -21,6 +21,7 @@ from keras_nas.importance.combining import (
 from keras_nas.importance.data import Copy, copy_to_run, find_layer, run_batches
 from keras_nas.importance.measured import Measured
 from keras_nas.importance.scores import Scores
+from keras_nas.importance.wrapping import wrapped
 from keras_nas.rules import leaves, split_masks
 
 KINDS = ("mean", "variance", "apoz")
@@ -203,9 +204,10 @@ class Probes:
         self._made: dict[Any, Any] = {}
         self._inside: dict[Any, Any] = {}
         parts = [call.part for call in self._calls.values()]
-        self._axes = list(axes_with_neurons(copy.analysis, parts))
+        self._axes: dict[str, list[Along]] = {part.key: [] for part in parts}
         self.atoms: dict[Atom, None] = {}
-        for along in self._axes:
+        for along in axes_with_neurons(copy.analysis, parts):
+            self._axes[along.part].append(along)
             self.atoms.update(dict.fromkeys(along.axis.atoms))
 
     def ranked(self) -> Iterator[list]:
@@ -221,39 +223,24 @@ class Probes:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Looks at every call inside the scope."""
-        changed = []
-        for key, call in self._calls.items():
-            layer = find_layer(self._model, key)
-            changed.append(self._watch(layer, self._on_call(call)))
-            hidden = self._hidden(call)
-            if isinstance(layer, _LOOPS) and not self._in_loops:
-                continue
-            for owner, prefix in keras_private.owners(layer) if hidden else ():
-                kernels = self._kernels(call, prefix) if prefix else []
-                if kernels:
-                    changed.append(self._watch(owner, self._on_inner(kernels)))
-        try:
+        with ExitStack() as changed:
+            for key, call in self._calls.items():
+                layer = find_layer(self._model, key)
+                changed.enter_context(_watched(layer, self._on_call(call)))
+                hidden = self._hidden(call)
+                if isinstance(layer, _LOOPS) and not self._in_loops:
+                    continue
+                for owner, prefix in keras_private.owners(layer) if hidden else ():
+                    kernels = self._kernels(call, prefix) if prefix else []
+                    if kernels:
+                        changed.enter_context(_watched(owner, self._on_inner(kernels)))
             yield
-        finally:
-            for layer in changed:
-                del layer.call
-
-    def _watch(self, layer: Any, look: Any) -> Any:
-        call = layer.call
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            outputs = call(*args, **kwargs)
-            look((args, kwargs), outputs)
-            return outputs
-
-        layer.call = watched
-        return layer
 
     def _on_call(self, call: Call) -> Any:
         data, _ = split_masks(call.part.cls, call.args, call.kwargs)
         inputs = [leaf for leaf in leaves(data) if isinstance(leaf, TensorRef)]
         output = TensorRef(call.path)
-        own = [a for a in self._axes if a.part == call.part.key]
+        own = self._axes[call.part.key]
         read = frozenset().union(*(a.axis.atoms for a in own if a.reads))
         made = frozenset().union(*(a.axis.atoms for a in own if not a.reads))
 
@@ -286,7 +273,7 @@ class Probes:
 
     def _hidden(self, call: Call) -> frozenset[Atom]:
         """Neurons that a layer has inside only, such as its heads."""
-        own = [a.axis.atoms for a in self._axes if a.part == call.part.key]
+        own = [along.axis.atoms for along in self._axes[call.part.key]]
         refs = [x for x in leaves((call.args, call.kwargs)) if isinstance(x, TensorRef)]
         refs += [TensorRef(call.path, n) for n in range(len(call.outputs))]
         seen = [axis.atoms for ref in refs for axis in self._analysis.axes_of(ref)]
@@ -331,6 +318,17 @@ class Probes:
                         place = (key, is_input, number)
                         self._note(self._inside, place, axis, tensor, number)
                 return
+
+
+def _watched(layer: Any, look: Callable[[Any, Any], None]) -> AbstractContextManager:
+    """Shows what each call of a layer is given, and gives."""
+
+    def watched(call: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = call(*args, **kwargs)
+        look((args, kwargs), outputs)
+        return outputs
+
+    return wrapped(layer, "call", watched)
 
 
 def _array(tensor: Any) -> np.ndarray | None:

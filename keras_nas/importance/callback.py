@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from contextlib import ExitStack
 from typing import Any
 
-import keras
-import numpy as np
 from keras import ops
 
 from keras_nas.graph import analyze, keras_private
 from keras_nas.graph.wrap import wrap_with_variables
-from keras_nas.importance.combining import (
-    Values,
-    normalize,
-)
+from keras_nas.importance.combining import normalize_each
 from keras_nas.importance.contributions import KINDS, Contributions
 from keras_nas.importance.gradients import dense, step_variable
 from keras_nas.importance.listening import Listening
 from keras_nas.importance.scores import Scores
+from keras_nas.importance.wrapping import wrapped
 
 
 class Contribution(Listening):
@@ -73,8 +69,7 @@ class Contribution(Listening):
         normalization: str = "none",
     ):
         super().__init__(kind, KINDS, decay, aggregation, normalization)
-        self._total: Any = None
-        self._optimizer: Any = None
+        self._listening: ExitStack | None = None
         self._contributions: Any = None
 
     # --- what Keras calls ---------------------------------------------------------
@@ -101,17 +96,18 @@ class Contribution(Listening):
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         number = {id(variable): n for n, variable in enumerate(trained)}
         order = [number[id(variable)] for variable in self._contributions.variables]
-        # The last entry is the sum of the weights of all batches so far.
+        # One entry more: see `_average`.
         total = step_variable(optimizer, self._contributions.size + 1)
-        apply = optimizer.apply
 
-        @wraps(apply)
-        def listening(grads: Any, trainable_variables: Any = None) -> Any:
-            self._add(total, trained, order, list(grads), optimizer)
+        def listening(apply: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            grads = list(grads)
+            self._add(total, trained, order, grads, optimizer)
             return apply(grads, trainable_variables)
 
-        optimizer.apply = listening
-        self._total, self._optimizer = total, optimizer
+        self._listening = ExitStack()
+        self._listening.enter_context(wrapped(optimizer, "apply", listening))
+        self._listening.callback(keras_private.forget_variable, optimizer, total)
+        self._total = total
         model.make_train_function(force=True)
 
     def _add(
@@ -122,32 +118,20 @@ class Contribution(Listening):
         gradients = [dense(grads[n]) for n in order]
         if scale is not None:
             gradients = [None if g is None else g / scale for g in gradients]
-        new = self._contributions.reduce(values, gradients)
-        new = ops.concatenate([new, ops.ones((1,), "float32")], axis=0)
-        keep, share = (1.0, 1.0) if self.decay is None else (self.decay, 1 - self.decay)
-        # Steps with a loss out of range, as in half precision, are left out.
-        is_finite = ops.all(ops.isfinite(new))
-        old = ops.convert_to_tensor(total)
-        new = ops.where(is_finite, keep * old + share * new, old)
-        total.assign(ops.stop_gradient(new))
+        self._average(total, self._contributions.reduce(values, gradients))
 
     def _read(self) -> None:
-        if self._total is None:
+        numbers = self._mean()
+        if numbers is None:
             return
-        _ = self.model  # Asking for the model brings its variables up to date on JAX.
-        *numbers, weight = keras.ops.convert_to_numpy(self._total).astype(np.float64)
-        if weight == 0:
-            return
-        values: Values = {}
-        for atom, own in self._contributions.split(np.array(numbers) / weight).items():
-            values.update(normalize(self.normalization, {atom: own}))
+        means = self._contributions.split(numbers)
+        values = normalize_each(self.normalization, means)
         self._scores = Scores(self._graph, self._analysis, values)
 
     def _stop(self) -> None:
-        if self._optimizer is None:
+        if self._listening is None:
             return
-        del self._optimizer.apply
-        keras_private.forget_variable(self._optimizer, self._total)
-        self._total = self._optimizer = None
+        self._listening.close()
+        self._total = self._listening = None
         if self.model is not None:
             self.model.make_train_function(force=True)

@@ -76,6 +76,11 @@ def normalize(how: str, values: Values) -> Values:
     return {atom: numbers / scale for atom, numbers in values.items()}
 
 
+def normalize_each(how: str, values: Values) -> Values:
+    """Rescales the values of each atom by a number of its own. See `normalize`."""
+    return {a: normalize(how, {a: numbers})[a] for a, numbers in values.items()}
+
+
 def _scale(how: str, values: Values) -> float:
     if how == "max":
         scale = max(float(v.max()) for v in values.values())

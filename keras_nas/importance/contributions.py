@@ -153,13 +153,7 @@ def _terms(
 
 def _sum_along(product: Any, along: Along) -> Any:
     """Sums one block of a product over all axes but one."""
-    axes = along.axes
-    if len(axes.blocks) > 1:
-        joined = axes.joined % len(axes.shape)
-        sizes = [block[axes.joined].size for block in axes.blocks]
-        start = sum(sizes[: along.block])
-        window = [slice(None)] * len(axes.shape)
-        window[joined] = slice(start, start + sizes[along.block])
-        product = product[tuple(window)]
+    if len(along.axes.blocks) > 1:
+        product = product[along.axes.window(along.block)]
     others = tuple(n for n in range(len(along.weight.shape)) if n != along.number)
     return ops.sum(product, axis=others) if others else product

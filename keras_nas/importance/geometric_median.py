@@ -12,7 +12,6 @@ from keras_nas.importance.along import axes_with_neurons, positions
 from keras_nas.importance.combined import Combined
 from keras_nas.importance.combining import Aggregation, Values, normalize
 from keras_nas.importance.layers import makers_of
-from keras_nas.importance.magnitude import blocks_of
 
 _ROWS = 512
 
@@ -65,7 +64,7 @@ def _layer_distances(analysis: Analysis, part: Part, atoms: frozenset[Atom]) -> 
     for along in axes_with_neurons(analysis, [part]):
         if along.reads or atoms.isdisjoint(along.axis.atoms):
             continue
-        array = blocks_of(along.axes, along.weight.value())[along.block]
+        array = along.weight.value()[along.axes.window(along.block)]
         rows = np.moveaxis(array, along.number, 0)
         for atom, where in positions(along.axis).items():
             if atom in atoms:

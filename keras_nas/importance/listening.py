@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_nas.axes import Atom
 from keras_nas.errors import InvalidRequestError
@@ -56,6 +58,8 @@ class Listening(keras.callbacks.Callback, Criterion):
         self.aggregation = aggregation
         self.normalization = normalization
         self._scores: Scores | None = None
+        # Moving average over the batches, and the sum of their weights.
+        self._total: Any = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(kind={self.kind!r}, decay={self.decay})"
@@ -79,6 +83,29 @@ class Listening(keras.callbacks.Callback, Criterion):
         """Keeps what was collected and leaves the model as it was."""
         self._read()
         self._stop()
+
+    def _average(self, total: Any, new: Any) -> None:
+        """Adds the numbers of one batch to a moving average.
+
+        Args:
+            total: Variable of one entry more, the sum of the weights of all batches.
+            new: Float32 tensor. Not finite, as where a loss in half precision leaves
+                its range, the batch is left out.
+        """
+        new = ops.concatenate([new, ops.ones((1,), "float32")], axis=0)
+        keep, share = (1.0, 1.0) if self.decay is None else (self.decay, 1 - self.decay)
+        is_finite = ops.all(ops.isfinite(new))
+        old = ops.convert_to_tensor(total)
+        new = ops.where(is_finite, keep * old + share * new, old)
+        total.assign(ops.stop_gradient(new))
+
+    def _mean(self) -> np.ndarray | None:
+        """Returns the average so far, None before the first batch."""
+        if self._total is None:
+            return None
+        _ = self.model  # Asking for the model brings its variables up to date on JAX.
+        *numbers, weight = ops.convert_to_numpy(self._total).astype(np.float64)
+        return np.array(numbers) / weight if weight else None
 
     @abstractmethod
     def _read(self) -> None:

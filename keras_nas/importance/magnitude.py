@@ -15,9 +15,10 @@ from keras_nas.importance.combining import (
     Values,
     check_choice,
     normalize,
+    normalize_each,
 )
 from keras_nas.importance.layers import makers_of
-from keras_nas.rules import WeightAxes
+from keras_nas.rules import WeightAxes, blocks_of
 
 
 class Magnitude(Combined):
@@ -93,11 +94,7 @@ class Magnitude(Combined):
     ) -> Values:
         for part in parts_of(graph, analysis).values():
             combined.add(group_powers(analysis, [part], self.p, atoms))
-        result: Values = {}
-        for atom, powers in combined.result().items():
-            norms = np.sqrt(powers) if self.p == 2 else powers
-            result.update(normalize(self.normalization, {atom: norms}))
-        return result
+        return normalize_each(self.normalization, _norms(combined.result(), self.p))
 
 
 def l2_magnitude(analysis: Analysis, part: Part) -> Values:
@@ -123,10 +120,14 @@ def layer_magnitude(
     analysis: Analysis, part: Part, p: int, normalization: str
 ) -> Values:
     """Returns the norm of all weights that make each neuron of a layer."""
-    powers = layer_powers(analysis, part, p)
-    if p == 2:
-        powers = {atom: np.sqrt(values) for atom, values in powers.items()}
-    return normalize(normalization, powers)
+    return normalize(normalization, _norms(layer_powers(analysis, part, p), p))
+
+
+def _norms(powers: Values, p: int) -> Values:
+    """Returns the norms of which these are the sums of powers."""
+    if p == 1:
+        return powers
+    return {atom: np.sqrt(values) for atom, values in powers.items()}
 
 
 def layer_powers(analysis: Analysis, part: Part, p: int) -> Values:
@@ -174,14 +175,6 @@ def sum_powers(array: np.ndarray, kept: int, p: int) -> np.ndarray:
     every = list(range(array.ndim))
     operands = [array, every, array, every] if p == 2 else [np.abs(array), every]
     return np.einsum(*operands, [kept], dtype=np.float64, casting="unsafe")
-
-
-def blocks_of(axes: WeightAxes, array: np.ndarray) -> list[np.ndarray]:
-    """Cuts a weight into its blocks."""
-    if len(axes.blocks) == 1:
-        return [array]
-    ends = np.cumsum([block[axes.joined].size for block in axes.blocks])[:-1]
-    return np.split(array, ends, axis=axes.joined)
 
 
 def _add(values: Values, more: Values) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Graph
-from keras_nas.importance.combining import Values, normalize
+from keras_nas.importance.combining import normalize_each
 from keras_nas.importance.contributions import Contributions
 from keras_nas.importance.data import Copy, copy_to_run, run_batches
 from keras_nas.importance.gradients import compile_gradients
@@ -47,7 +47,8 @@ class _Sensitivity(Measured):
         total, count = np.zeros(contributions.size), 0
         for numbers in run_batches(step, self._x, self._y, self.batch_size):
             total, count = total + numbers, count + 1
-        values = _normalized(self.normalization, contributions.split(total / count))
+        means = contributions.split(total / count)
+        values = normalize_each(self.normalization, means)
         return Scores(copy.graph, copy.analysis, values)
 
     def _step(self, copy: Copy, contributions: Contributions) -> Any:
@@ -84,14 +85,6 @@ def _prepare(model: Any, loss: Any, variables: list) -> None:
         variable.trainable = True  # PyTorch gives no gradient of frozen weights.
     for variable in model.variables:
         variable.regularizer = None  # Says nothing about the data.
-
-
-def _normalized(how: str, values: Values) -> Values:
-    """Normalises each atom by itself."""
-    result: Values = {}
-    for atom, numbers in values.items():
-        result.update(normalize(how, {atom: numbers}))
-    return result
 
 
 class Taylor(_Sensitivity):

@@ -14,12 +14,11 @@ from keras_nas.graph import TensorRef, analyze, keras_private
 from keras_nas.graph.wrap import wrap_with_variables
 from keras_nas.importance.activation import KINDS, Probes, combine
 from keras_nas.importance.along import positions
-from keras_nas.importance.combining import (
-    Values,
-)
+from keras_nas.importance.combining import Values
 from keras_nas.importance.data import Copy
 from keras_nas.importance.listening import Listening
 from keras_nas.importance.scores import Scores
+from keras_nas.importance.wrapping import wrapped
 from keras_nas.rules import map_leaves
 
 _SIZE_OF_UNKNOWN = 32
@@ -77,7 +76,6 @@ class ActivationStatistics(Listening):
         normalization: str = "mean",
     ):
         super().__init__(kind, KINDS, decay, aggregation, normalization)
-        self._total: Any = None
         self._listening: ExitStack | MaybeNone = None
         self._is_on = False
 
@@ -98,6 +96,7 @@ class ActivationStatistics(Listening):
         self._sinks = [sink for each in self._probes.ranked() for sink in each]
         if not self._sinks:
             return
+        # One entry more: see `_average`.
         size = sum(sink.size for sink in self._sinks) + 1
         self._total = keras.Variable(
             initializer="zeros",
@@ -134,9 +133,8 @@ class ActivationStatistics(Listening):
 
     def _watch(self, model: Any) -> None:
         """Lets each call of the model in training add to the total."""
-        call = model.call
 
-        def watched(*args: Any, **kwargs: Any) -> Any:
+        def watched(call: Any, *args: Any, **kwargs: Any) -> Any:
             self._is_on = bool(kwargs.get("training"))
             for sink in self._sinks:
                 sink.found = []
@@ -148,27 +146,18 @@ class ActivationStatistics(Listening):
                 self._is_on = False
             return outputs
 
-        model.call = watched
-        self._listening.callback(delattr, model, "call")
+        self._listening.enter_context(wrapped(model, "call", watched))
 
     def _add(self) -> None:
         rows = [sink.statistics for sink in self._sinks]
-        new = ops.concatenate([*rows, ops.ones((1,), "float32")], axis=0)
-        keep, share = (1.0, 1.0) if self.decay is None else (self.decay, 1 - self.decay)
-        old = ops.convert_to_tensor(self._total)
-        is_finite = ops.all(ops.isfinite(new))
-        new = ops.where(is_finite, keep * old + share * new, old)
-        self._total.assign(ops.stop_gradient(new))
+        self._average(self._total, ops.concatenate(rows, axis=0))
 
     def _read(self) -> None:
-        if self._total is None:
-            return
-        _ = self.model  # Asking for the model brings its variables up to date on JAX.
-        *numbers, weight = ops.convert_to_numpy(self._total).astype(np.float64)
-        if weight == 0:
+        numbers = self._mean()
+        if numbers is None:
             return
         ends = np.cumsum([sink.size for sink in self._sinks])[:-1]
-        parts = np.split(np.array(numbers) / weight, ends)
+        parts = np.split(numbers, ends)
         told = {
             id(s): s.of_atoms(part) for s, part in zip(self._sinks, parts, strict=True)
         }

@@ -26,7 +26,7 @@ def verify(system: SizeSystem, sizes: Sizes) -> None:
 
 def violations(system: SizeSystem, sizes: Sizes) -> Iterator[str]:
     """Yields a sentence for each row that the sizes break."""
-    totals = {piece.key: sizes.size(piece.key) for piece in system.pieces}
+    totals = sizes.totals()
     for piece in system.pieces:
         kept, inserted = sizes.kept[piece.key], sizes.inserted[piece.key]
         name = f"piece {piece.label or piece.key!r}"

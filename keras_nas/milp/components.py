@@ -8,7 +8,7 @@ choose between two multiples are 2 ** 100 cases in one tree, and 2 each in 100 t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,8 +63,18 @@ def restrict(problem: Problem, members: Sequence[int]) -> Problem:
 
 
 def connected(problem: Problem) -> list[list[int]]:
-    """Returns the connected parts (by union-find), ordered by their first pieces."""
-    parent = list(range(len(problem.pieces)))
+    """Returns the connected parts, ordered by their first pieces."""
+    pairs = ((terms[0][0], i) for terms in _all_terms(problem) for i, _ in terms[1:])
+    return joined(len(problem.pieces), pairs)
+
+
+def joined(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Groups the numbers below a count so that no pair is apart, by union-find.
+
+    Returns:
+        The groups, ordered by their first numbers, which rise in each.
+    """
+    parent = list(range(count))
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -72,14 +82,13 @@ def connected(problem: Problem) -> list[list[int]]:
             i = parent[i]
         return i
 
-    for terms in _all_terms(problem):
-        for i, _ in terms[1:]:
-            a, b = sorted((root(terms[0][0]), root(i)))
-            parent[b] = a
-    parts: dict[int, list[int]] = {}
-    for i in range(len(parent)):
-        parts.setdefault(root(i), []).append(i)
-    return list(parts.values())
+    for i, j in pairs:
+        first, second = sorted((root(i), root(j)))
+        parent[second] = first
+    groups: dict[int, list[int]] = {}
+    for i in range(count):
+        groups.setdefault(root(i), []).append(i)
+    return list(groups.values())
 
 
 def _all_terms(problem: Problem) -> Iterator[Terms]:

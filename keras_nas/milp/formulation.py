@@ -33,7 +33,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_nas.milp.objectives import Objectives, Stage, against, near_value
-from keras_nas.milp.problem import Near, Problem, Step, Terms, total
+from keras_nas.milp.problem import Near, Step, Terms, total
 
 # Slack of the objective of a stage that is done. One neuron weighs about 1.
 TOLERANCE = 1e-6
@@ -172,8 +172,9 @@ class Formulation:
         problem, model = self.problem, self.model
         multiple, is_present = model.multiple[number], model.is_present[number]
         value = step.constant + total(step.terms, self.centre)
-        first = (step.constant + _least(step.terms, problem)) // step.step
-        last = (step.constant + _most(step.terms, problem)) // step.step
+        first, last = (
+            (step.constant + end) // step.step for end in problem.span(step.terms)
+        )
         # The multiple, too, is counted from the centre.
         base, was = value // step.step, step.present // step.step
         multiple.setlb(min(first, was) - base)
@@ -214,11 +215,3 @@ class Formulation:
         if stage is Stage.CHANGE:
             return self._linear([1.0] * len(pieces), [model.cost[i] for i in pieces])
         return self._sum(enumerate(self.objectives.order))
-
-
-def _least(terms: Terms, problem: Problem) -> int:
-    return sum(c * (problem.low if c > 0 else problem.high)[i] for i, c in terms)
-
-
-def _most(terms: Terms, problem: Problem) -> int:
-    return sum(c * (problem.high if c > 0 else problem.low)[i] for i, c in terms)

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from keras_nas.milp.components import joined
 from keras_nas.milp.system import Infeasible, Linear, SizeSystem
 
 # A move climbs at most so many rungs to get past a row between several units.
@@ -88,8 +89,8 @@ class Ladders:
             elif not row.allows(np.zeros(0)):
                 raise Infeasible("a row of fixed sizes does not hold")
         self.rungs = [
-            _rungs([pieces[i] for i in members], own[unit], unit)
-            for unit, members in enumerate(self.members)
+            _rungs([pieces[i] for i in members], rows_of_unit)
+            for members, rows_of_unit in zip(self.members, own, strict=True)
         ]
         falling = usable([piece.utility for piece in pieces])
         self.kept = []
@@ -250,11 +251,11 @@ class Ladders:
 
     def _over_units(self, row: SharedRow) -> SharedRow:
         """Rewrites a row over pieces as one over units."""
-        joined: dict[int, int] = {}
+        summed: dict[int, int] = {}
         for piece, coefficient in row.terms:
             unit = int(self.unit_of[piece])
-            joined[unit] = joined.get(unit, 0) + coefficient
-        terms = tuple((u, c) for u, c in joined.items() if c)
+            summed[unit] = summed.get(unit, 0) + coefficient
+        terms = tuple((u, c) for u, c in summed.items() if c)
         return SharedRow(terms, row.constant, row.low, row.high, row.step, row.present)
 
 
@@ -288,28 +289,17 @@ def _rows(system: SizeSystem, number: dict) -> Iterator[SharedRow]:
 def _units(
     count: int, rows: Sequence[SharedRow], present: Sequence[int]
 ) -> list[list[int]]:
-    """Joins pieces that rows ``a = b`` tie (by union-find), in order."""
-    parent = list(range(count))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+    """Joins pieces that rows ``a = b`` tie, in order."""
+    pairs = []
     for row in rows:
         if row.low == row.high == row.constant == 0 and len(row.terms) == 2:
             (i, a), (j, b) = row.terms
             if a == -b and present[i] == present[j]:
-                first, second = sorted((root(i), root(j)))
-                parent[second] = first
-    units: dict[int, list[int]] = {}
-    for i in range(count):
-        units.setdefault(root(i), []).append(i)
-    return list(units.values())
+                pairs.append((i, j))
+    return joined(count, pairs)
 
 
-def _rungs(pieces: Sequence, rows: Sequence[SharedRow], unit: int) -> np.ndarray:
+def _rungs(pieces: Sequence, rows: Sequence[SharedRow]) -> np.ndarray:
     low = max(piece.size if piece.locked else piece.low for piece in pieces)
     high = min(
         piece.size if piece.locked or piece.high is None else piece.high

@@ -6,7 +6,6 @@ that fits, that uses up what is left, or that lies beside it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from keras_nas.milp.cost import Budget
 from keras_nas.milp.ladders import Ladders
 from keras_nas.milp.linearised import nearest_position
 from keras_nas.milp.ranking import Ranking
+from keras_nas.milp.solvers import Deadline
 from keras_nas.milp.system import SizeSystem
 
 # An answer uses at least so much of one budget, where sizes allow.
@@ -54,7 +54,7 @@ class Moves:
         self.ladders, self.budgets = ladders, budgets
         self.ranking = Ranking(ladders)
         self._system, self._solver = system, solver
-        self._end = time.monotonic() + time_limit_s
+        self._deadline = Deadline(time_limit_s)
 
     def costs(self, position: np.ndarray) -> dict[str, int]:
         """Each cost by its name."""
@@ -90,7 +90,7 @@ class Moves:
 
     def left(self) -> float:
         """Seconds left."""
-        return self._end - time.monotonic()
+        return self._deadline.left()
 
     def cut(self, order: np.ndarray, target: float = 1.0) -> np.ndarray:
         """The position that keeps most of an order while no load is above a target."""

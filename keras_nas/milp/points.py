@@ -70,4 +70,4 @@ def _stepping(found: np.ndarray, problem: Problem) -> np.ndarray:
 
 def _satisfies(found: np.ndarray, step: Step) -> np.ndarray:
     value = step.constant + sum(c * found[:, i] for i, c in step.terms)
-    return (value % step.step == 0) | (value == step.present)
+    return step.allows(value)

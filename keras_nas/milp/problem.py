@@ -40,6 +40,10 @@ class Step:
         """Whether the present value is an alternative of its own."""
         return self.present % self.step != 0
 
+    def allows(self, value: Any) -> Any:
+        """Says of a value, or of each in an array, whether the step is met."""
+        return (value % self.step == 0) | (value == self.present)
+
 
 @dataclass(frozen=True)
 class Near:
@@ -86,8 +90,7 @@ class Problem:
         for row in rows:
             _check_constant(row)
         for step in steps:
-            is_met = step.constant % step.step == 0 or step.constant == step.present
-            if not step.terms and not is_met:
+            if not step.terms and not step.allows(step.constant):
                 raise Infeasible(
                     f"{step.constant} is fixed and no multiple of {step.step}"
                 )
@@ -103,6 +106,12 @@ class Problem:
     def present(self) -> tuple[int, ...]:
         """The present sizes."""
         return tuple(piece.size for piece in self.pieces)
+
+    def span(self, terms: Terms) -> tuple[int, int]:
+        """Returns the least and the largest value of a sum within finite limits."""
+        low, high = self.low, self.high
+        least = sum(c * (low if c > 0 else high)[i] for i, c in terms)
+        return least, sum(c * (high if c > 0 else low)[i] for i, c in terms)
 
 
 def total(terms: Terms, sizes: Any) -> int:

@@ -158,7 +158,8 @@ class ReducedCosts:
         """Least and largest value of each binding row, also where it is open."""
         ends = []
         for r in self.numbers:
-            row, span = problem.rows[r], _span(problem, problem.rows[r])
+            row = problem.rows[r]
+            span = problem.span(row.terms)
             low = span[0] if row.low is None else row.low
             ends.append((low, span[1] if row.high is None else row.high))
         return np.array(ends, dtype=float).reshape(-1, 2)
@@ -275,22 +276,15 @@ def _soft_minima(
 def _is_allowed(step: Step, sizes: np.ndarray) -> np.ndarray:
     """Which sizes a step of a single size allows."""
     value = step.constant + step.terms[0][1] * sizes
-    return (value % step.step == 0) | (value == step.present)
+    return step.allows(value)
 
 
 def binding(problem: Problem) -> list[tuple[int, Row]]:
     """Returns the rows, with their numbers, that the limits alone do not fulfil."""
     rows = []
     for r, row in enumerate(problem.rows):
-        least, most = _span(problem, row)
+        least, most = problem.span(row.terms)
         is_low = row.low is not None and row.low > least
         if is_low or (row.high is not None and row.high < most):
             rows.append((r, row))
     return rows
-
-
-def _span(problem: Problem, row: Row) -> tuple[int, int]:
-    """The least and the largest value of a row within the limits."""
-    low, high = problem.low, problem.high
-    least = sum(c * (low if c > 0 else high)[i] for i, c in row.terms)
-    return least, sum(c * (high if c > 0 else low)[i] for i, c in row.terms)

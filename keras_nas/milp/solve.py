@@ -143,7 +143,7 @@ def _extreme(
     except Expired:
         raise task.expire() from None
     sizes = _finish(bounded, reached, answer, Status.OPTIMAL)
-    return expr.value({key: sizes.size(key) for key in system.present()})
+    return expr.value(sizes.totals())
 
 
 def _with_finite_limits(

@@ -130,6 +130,10 @@ class Sizes:
         """Returns the new size of a piece."""
         return self.kept[key] + self.inserted[key]
 
+    def totals(self) -> dict[Key, int]:
+        """Returns the new size of every piece."""
+        return {key: self.size(key) for key in self.kept}
+
     @classmethod
     def from_totals(
         cls, pieces: tuple[Piece, ...], totals: Mapping[Key, int], status: Status

@@ -66,9 +66,10 @@ def boxes_of(
         else:
             rows[view.inputs[0]] = row
             rows[view.path] = [view]
+    places = {view.path: number for number, view in enumerate(views)}
     boxes = [
         Box(tuple(row), new_sizes.get(row[-1].path))
-        for row in sorted(rows.values(), key=lambda row: views.index(row[0]))
+        for row in sorted(rows.values(), key=lambda row: places[row[0].path])
     ]
     box_of = {view.path: box.name for box in boxes for view in box.views}
     lines = [

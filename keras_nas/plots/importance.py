@@ -13,9 +13,8 @@ from keras_nas.charts import histograms, save_figure
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import analyze
 from keras_nas.importance import atom_utilities, check_importance, sized_layers
-from keras_nas.importance.utility import FindAxis
-from keras_nas.surgery import Graph
 from keras_nas.surgery.names import Names
+from keras_nas.surgery.verbs import as_graph
 from keras_nas.surgery.wording import core
 
 # More histograms than this are too small to read on one page.
@@ -58,10 +57,10 @@ def plot_importance(
         >>> [axes.get_title() for axes in figure.axes]
         ['hidden (4)', 'head (2)']
     """
-    graph = model if isinstance(model, Graph) else Graph.from_model(model)
+    graph = as_graph(model)
     analysis = analyze(graph)
     names = Names(analysis)
-    criterion = check_importance(importance, _finder(names))
+    criterion = check_importance(importance, names.find_width)
     axes = {}
     for name in _one_of_each(names, sized_layers(graph, analysis), layers):
         axes[name] = core(names.width(name))
@@ -79,10 +78,6 @@ def plot_importance(
     figure = histograms(values, f"importance: {importance}")
     save_figure(figure, path)
     return figure
-
-
-def _finder(names: Names) -> FindAxis:
-    return lambda key: (names.find(key), names.width(key))
 
 
 def _one_of_each(names: Names, sized: Any, wanted: Sequence[str] | None) -> list[str]:

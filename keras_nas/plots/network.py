@@ -13,7 +13,8 @@ from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import analyze
 from keras_nas.plots.boxes import Box, Boxes, boxes_of
 from keras_nas.plots.picture import Picture
-from keras_nas.surgery import Graph, Plan, VertexView, overview
+from keras_nas.surgery import Plan, VertexView, overview
+from keras_nas.surgery.verbs import as_graph
 
 # Lighter shades of the colours of Okabe and Ito, which colour-blind people tell apart.
 COLORS = ("#a9d8f4", "#f6c76a", "#8fd3bd", "#e3b4cf", "#f7f0a0", "#9dbfe0", "#eeb08f")
@@ -95,8 +96,7 @@ def _read(target: Any) -> tuple[Any, Mapping[str, int]]:
             if isinstance(key, str) and size != target.old_sizes[key]
         }
         return target.analysis, changes
-    graph = target if isinstance(target, Graph) else Graph.from_model(target)
-    return analyze(graph), {}
+    return analyze(as_graph(target)), {}
 
 
 def _source(boxes: Boxes, direction: str, *, is_plan: bool) -> str:

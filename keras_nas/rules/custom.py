@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -135,7 +135,7 @@ def register_rule(
     }
     is_function = callable(rule)
     if callable(rule):
-        _check_function(cls, rule, given)
+        _check_function(cls, given)
         function = rule
     else:
         patterns: dict[str, Any] = {key: dict(v or {}) for key, v in given.items()}
@@ -151,7 +151,7 @@ def _check_class(cls: Any) -> None:
         )
 
 
-def _check_function(cls: type, rule: Callable, given: Mapping[str, Any]) -> None:
+def _check_function(cls: type, given: Mapping[str, Any]) -> None:
     extra = [name for name, value in given.items() if value]
     if extra:
         raise rule_error(

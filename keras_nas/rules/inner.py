@@ -16,7 +16,7 @@ from keras import layers
 
 from keras_nas.axes import Expression
 from keras_nas.rules.call import RuleCall
-from keras_nas.rules.registry import Rule, find_rule
+from keras_nas.rules.registry import Rule, find_rule, is_from_keras
 from keras_nas.rules.relation import (
     AxisTensor,
     Relation,
@@ -56,10 +56,10 @@ class InnerLayer:
         self.cls = _class_of(serialized, self._layer)
         is_chain = self.cls is keras.Sequential
         rule = _chain if is_chain else find_rule(self.cls, is_operation=False)
-        if rule is None and (not _is_kerass(self.cls) or _is_model(self.cls)):
+        if rule is None and (not is_from_keras(self.cls) or _is_model(self.cls)):
             rule = call.learn_inner
         if rule is None:
-            advice = "" if _is_kerass(self.cls) else _ADVICE
+            advice = "" if is_from_keras(self.cls) else _ADVICE
             raise Undescribed(
                 f"no rule describes the {self.cls.__name__} inside it{advice}"
             )
@@ -196,10 +196,6 @@ def _shape(x: AxisTensor) -> tuple:
 
 def _is_model(cls: type) -> bool:
     return issubclass(cls, keras.Model)
-
-
-def _is_kerass(cls: type) -> bool:
-    return cls.__module__.split(".")[0] == "keras"
 
 
 def _check_serialized(serialized: Any) -> None:

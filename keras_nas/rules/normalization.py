@@ -82,9 +82,10 @@ def normalization(call: RuleCall) -> Relation:
     if call.config.get("mean") is not None:
         for key in ("mean", "variance"):
             value = call.config[key]
-            rank = _rank(value)
-            if rank:
-                config[key] = Sliced(value, _follow(call, value, kept[-rank:]))
+            shape = _shape(value)
+            if shape:
+                axes_of_value = _follow(call, shape, kept[-len(shape) :])
+                config[key] = Sliced(value, axes_of_value)
     return _per_neuron(call, axes, config=config, scalars=("count",))
 
 
@@ -134,22 +135,20 @@ def _axes(call: RuleCall) -> tuple[int, ...]:
     return tuple(call.normal_axis(number) for number in axes)
 
 
-def _rank(value: Any) -> int:
-    rank = 0
+def _shape(value: Any) -> list[int]:
+    """The shape of a number, an array or nested lists in the settings."""
+    shape = []
     while isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
-        rank, value = rank + 1, value[0]
-    return rank
+        shape.append(len(value))
+        value = value[0]
+    return shape
 
 
 def _follow(
-    call: RuleCall, value: Any, axes: tuple[Expression, ...]
+    call: RuleCall, shape: Sequence[int], axes: tuple[Expression, ...]
 ) -> tuple[Expression, ...]:
     """Axes of an array in the settings: those it is as long as, else fixed."""
-    sizes = []
-    while isinstance(value, (list, tuple)) or getattr(value, "ndim", None):
-        sizes.append(len(value))
-        value = value[0]
     return tuple(
         axis if axis.size == size else call.fixed(size)
-        for axis, size in zip(axes, sizes, strict=True)
+        for axis, size in zip(axes, shape, strict=True)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.operations_contraction import contract
-from keras_nas.rules.operations_shape import permute
+from keras_nas.rules.operations_shape import freeze_order, permute
 from keras_nas.rules.registry import operation_rule
 from keras_nas.rules.relation import AxisTensor, Relation, Undescribed
 
@@ -52,10 +52,7 @@ def view_as_real(call: RuleCall) -> Relation:
 @operation_rule("Rot90")
 def rot90(call: RuleCall) -> Relation:
     first, second = map(call.normal_axis, call.setting("axes"))
-    for number in (first, second):
-        call.freeze(
-            call.x.axes[number], f"'{call.name}', where positions have a meaning"
-        )
+    freeze_order(call, (first, second))
     order = list(range(call.x.rank))
     if call.setting("k") % 2:
         order[first], order[second] = second, first
@@ -83,7 +80,7 @@ def diagonal(call: RuleCall) -> Relation:
 @operation_rule("Trapezoid")
 def trapezoid(call: RuleCall) -> Relation:
     number = call.normal_axis(call.setting("axis"))
-    call.freeze(call.x.axes[number], f"'{call.name}', where positions have a meaning")
+    freeze_order(call, (number,))
     kept = [place for place in range(call.x.rank) if place != number]
     return Relation(outputs=(permute(call.x, kept),))
 

@@ -9,7 +9,7 @@ from typing import Any
 from keras_nas.axes import Expression, Fixed, total
 from keras_nas.rules.call import RuleCall
 from keras_nas.rules.merging import join
-from keras_nas.rules.operations_shape import permute
+from keras_nas.rules.operations_shape import freeze_order, permute
 from keras_nas.rules.registry import operation_rule
 from keras_nas.rules.relation import (
     AxisTensor,
@@ -102,7 +102,7 @@ def array_split(call: RuleCall) -> Relation:
 @operation_rule("Unstack")
 def unstack(call: RuleCall) -> Relation:
     number = call.normal_axis(call.setting("axis"))
-    call.freeze(call.x.axes[number], f"'{call.name}', where positions have a meaning")
+    freeze_order(call, (number,))
     kept = [place for place in range(call.x.rank) if place != number]
     return call.same(permute(call.x, kept))
 

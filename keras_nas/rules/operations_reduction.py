@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_nas.axes import Expression, Fixed
 from keras_nas.rules.call import RuleCall
+from keras_nas.rules.operations_shape import freeze_order
 from keras_nas.rules.registry import operation_rule
 from keras_nas.rules.relation import AxisTensor, Relation, Undescribed
 
@@ -56,7 +57,7 @@ def moments(call: RuleCall) -> Relation:
 def positional_reduction(call: RuleCall) -> Relation:
     """The result names a position, so the positions must stay."""
     axes = _axes(call, call.setting("axis"))
-    _freeze_order(call, axes)
+    freeze_order(call, axes)
     return Relation(outputs=(reduce_axes(call.x, axes, _keepdims(call)),))
 
 
@@ -72,20 +73,20 @@ def positional(call: RuleCall) -> Relation:
     axis = call.setting("axis")
     if axis is None:
         raise Undescribed("it works on the flattened tensor")
-    _freeze_order(call, _axes(call, axis))
+    freeze_order(call, _axes(call, axis))
     return call.same(_resolved(call))
 
 
 @operation_rule("Tril", "Triu")
 def triangle(call: RuleCall) -> Relation:
-    _freeze_order(call, _axes(call, (-2, -1)))
+    freeze_order(call, _axes(call, (-2, -1)))
     return call.same(_resolved(call))
 
 
 @operation_rule("TopK")
 def top_k(call: RuleCall) -> Relation:
     """Values in order of size, and where they stood."""
-    _freeze_order(call, _axes(call, -1))
+    freeze_order(call, _axes(call, -1))
     axes = (*call.x.axes[:-1], call.fixed(call.setting("k")))
     return call.same(AxisTensor(axes, call.x.channel))
 
@@ -93,7 +94,7 @@ def top_k(call: RuleCall) -> Relation:
 @operation_rule("Diff")
 def difference(call: RuleCall) -> Relation:
     (axis,) = _axes(call, call.setting("axis"))
-    _freeze_order(call, (axis,))
+    freeze_order(call, (axis,))
     axes = list(_resolved(call).axes)
     axes[axis] = call.fixed(call.output_shapes[0][axis])
     return Relation(outputs=(AxisTensor(tuple(axes), call.x.channel),))
@@ -142,13 +143,6 @@ def _axes(call: RuleCall, setting: int | Iterable[int] | None) -> tuple[int, ...
         return tuple(range(call.x.rank))
     numbers = (setting,) if isinstance(setting, int) else tuple(setting)
     return tuple(call.normal_axis(number) for number in numbers)
-
-
-def _freeze_order(call: RuleCall, axes: Iterable[int]) -> None:
-    for number in axes:
-        call.freeze(
-            call.x.axes[number], f"'{call.name}', where positions have a meaning"
-        )
 
 
 def _resolved(call: RuleCall) -> AxisTensor:

@@ -206,6 +206,14 @@ def permute(tensor: AxisTensor, sources: Sequence[int | None]) -> AxisTensor:
     return AxisTensor(axes, list(sources).index(channel) if is_left else -1)
 
 
+def freeze_order(call: RuleCall, numbers: Iterable[int]) -> None:
+    """Freezes axes along which every position has a meaning."""
+    for number in numbers:
+        call.freeze(
+            call.x.axes[number], f"'{call.name}', where positions have a meaning"
+        )
+
+
 def _normal(call: RuleCall, axes: Any) -> tuple[int, ...]:
     numbers = (axes,) if isinstance(axes, int) else axes
     return tuple(call.normal_axis(number) for number in numbers)
@@ -225,10 +233,7 @@ def _times(call: RuleCall, left: Expression, right: Expression) -> Expression:
 
 
 def _reordered(call: RuleCall, axes: int | Iterable[int]) -> Relation:
-    for number in _normal(call, axes):
-        call.freeze(
-            call.x.axes[number], f"'{call.name}', where positions have a meaning"
-        )
+    freeze_order(call, _normal(call, axes))
     resolved = tuple(map(call.resolve, call.x.axes))
     return call.same(AxisTensor(resolved, call.x.channel))
 

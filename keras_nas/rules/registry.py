@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from keras import layers
 
@@ -68,6 +69,11 @@ def shipped(*names: str) -> tuple[type, ...]:
     return tuple(getattr(layers, name) for name in names if hasattr(layers, name))
 
 
+def is_from_keras(thing: Any) -> bool:
+    """Whether a class or function is one of Keras itself."""
+    return (thing.__module__ or "").partition(".")[0] == "keras"
+
+
 def find_rule(cls: type, *, is_operation: bool) -> Rule | None:
     """Returns the rule for a class, or None.
 
@@ -75,8 +81,7 @@ def find_rule(cls: type, *, is_operation: bool) -> Rule | None:
     decides about axes.
     """
     if is_operation:
-        is_kerass = cls.__module__.startswith("keras.")
-        return _OPERATIONS.get(cls.__name__) if is_kerass else None
+        return _OPERATIONS.get(cls.__name__) if is_from_keras(cls) else None
     for base in cls.__mro__:
         rule = _CUSTOM.get(base) or _LAYERS.get(base)
         rule = rule or _LAYERS.get(_unexported_name(base))
@@ -99,7 +104,7 @@ def known_operations() -> Iterable[str]:
 
 def _unexported_name(cls: type) -> str:
     """Returns ``"applications.convnext.LayerScale"`` for a class inside Keras."""
-    if not cls.__module__.startswith("keras."):
+    if not is_from_keras(cls):
         return ""
     module = cls.__module__.removeprefix("keras.").removeprefix("src.")
     return f"{module}.{cls.__name__}"

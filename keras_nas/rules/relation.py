@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from keras_nas.axes import Expression, MaybeNone
 
 INITIALIZER = "initializer"
@@ -122,6 +124,23 @@ class WeightAxes:
     @property
     def all_axes(self) -> tuple[Expression, ...]:
         return tuple(axis for block in self.blocks for axis in block)
+
+    def window(self, number: int) -> tuple[slice, ...]:
+        """Returns where a block stands in the weight, as a slice for each axis."""
+        window = [slice(None)] * len(self.blocks[0])
+        if len(self.blocks) > 1:
+            sizes = [block[self.joined].size for block in self.blocks]
+            start = sum(sizes[:number])
+            window[self.joined] = slice(start, start + sizes[number])
+        return tuple(window)
+
+
+def blocks_of(axes: WeightAxes, array: np.ndarray) -> list[np.ndarray]:
+    """Cuts a weight into its blocks, which are views of it."""
+    if len(axes.blocks) == 1:
+        return [array]
+    ends = np.cumsum([block[axes.joined].size for block in axes.blocks])[:-1]
+    return np.split(array, ends, axis=axes.joined)
 
 
 @dataclass(frozen=True, eq=False)

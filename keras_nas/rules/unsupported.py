@@ -6,6 +6,8 @@ the coverage page can say more than that there is no rule.
 
 from __future__ import annotations
 
+from keras_nas.rules.registry import is_from_keras
+
 _VOCABULARY = "its positions are numbers of a vocabulary or of bins, which are data"
 _COLOURS = "it mixes the colours of an image"
 _FOREIGN = "what it computes is written outside Keras"
@@ -116,6 +118,6 @@ OPERATIONS: dict[str, str] = {
 
 def why_frozen(cls: type, *, is_operation: bool) -> str | None:
     """Returns why a class of Keras has no rule, if that is known."""
-    if not cls.__module__.startswith("keras."):
+    if not is_from_keras(cls):
         return None
     return (OPERATIONS if is_operation else LAYERS).get(cls.__name__)

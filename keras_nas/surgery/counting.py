@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from keras_nas.axes import Atom
 from keras_nas.graph import Analysis
 from keras_nas.surgery.costs import Axes, call_costs, evaluate
-from keras_nas.surgery.tables import table
-
-_MAX_LISTED = 6
+from keras_nas.surgery.tables import listed, table
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,7 @@ class Counts:
             lines += f"\n{self.remark}"
         if not self.not_counted:
             return lines
-        shown = ", ".join(f"'{name}'" for name in self.not_counted[:_MAX_LISTED])
-        more = len(self.not_counted) - _MAX_LISTED
-        shown += f" and {more} more" if more > 0 else ""
+        shown = listed(f"'{name}'" for name in self.not_counted)
         return f"{lines}\nMACs unknown, counted as 0: {shown}."
 
     def __repr__(self) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from keras_nas.axes import Atom, Expression, fixed_reasons
 from keras_nas.graph import Analysis, Graph, analyze
-from keras_nas.importance import sized_layers
 from keras_nas.surgery.names import Names
 from keras_nas.surgery.tables import listed
-from keras_nas.surgery.wording import Freedom, core, formula
+from keras_nas.surgery.wording import Freedom, core, formula, tied_layers
 
 
 def explain(graph: Graph, name: str) -> str:
@@ -56,11 +55,8 @@ def _what_is_tied(
 ) -> Iterator[str]:
     same: list[str] = []
     sharing: list[str] = []
-    for other in sized_layers(graph, analysis):
-        channel = analysis.channel_of(analysis.output_of(other))
-        if other == path or channel is None or not channel.atoms & axis.atoms:
-            continue
-        (same if core(channel) == core(axis) else sharing).append(repr(other))
+    for other, width in tied_layers(graph, analysis, path, axis).items():
+        (same if core(width) == core(axis) else sharing).append(repr(other))
     if same:
         yield f"The same neurons as in {listed(same)}."
     if sharing:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_nas.graph import Analysis, Graph, Weight
+from keras_nas.graph import Analysis, Graph, Weight, exchange_weights
 from keras_nas.importance.data import copy_to_run, find_layer, run_batches
+from keras_nas.importance.wrapping import wrapped
 from keras_nas.surgery.constants import constant_shifts
 from keras_nas.surgery.readers import Keep, Reader, find_readers, without_activation
 
@@ -36,7 +36,7 @@ def fold(
         data: Inputs; None to add only what is certain without any.
         batch_size: Of arrays.
     """
-    readers = [r for r in find_readers(graph, analysis, keep) if r.problem is None]
+    readers = [r for r in find_readers(analysis, keep) if r.problem is None]
     if not readers:
         return graph
     if data is None:
@@ -88,26 +88,21 @@ def watched(
     """
 
     def watch(reader: Reader, layer: Any) -> Callable:
-        call = layer.call
+        def seen(call: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            def linear(inputs: Any) -> Any:
+                with without_activation(layer):
+                    return call(inputs)
 
-        def linear(inputs: Any) -> Any:
-            with without_activation(layer):
-                return call(inputs)
-
-        def seen(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             look(reader, linear, inputs)
             return call(inputs, *args, **kwargs)
 
         return seen
 
-    layers = [find_layer(model, reader.key) for reader in readers]
-    for reader, layer in zip(readers, layers, strict=True):
-        layer.call = watch(reader, layer)
-    try:
+    with ExitStack() as scopes:
+        for reader in readers:
+            layer = find_layer(model, reader.key)
+            scopes.enter_context(wrapped(layer, "call", watch(reader, layer)))
         yield
-    finally:
-        for layer in layers:
-            del layer.call
 
 
 def _shifted(graph: Graph, readers: Sequence[Reader], shifts: Shifts) -> Graph:
@@ -118,12 +113,7 @@ def _shifted(graph: Graph, readers: Sequence[Reader], shifts: Shifts) -> Graph:
             weight = dict(graph.parts[key].named_weights)[name]
             known = changed.get(id(weight), weight)
             changed[id(weight)] = _plus(known, sign * shifts[reader.key])
-    parts = {}
-    for key, part in graph.parts.items():
-        weights = tuple(changed.get(id(weight), weight) for weight in part.weights)
-        if any(a is not b for a, b in zip(weights, part.weights, strict=True)):
-            parts[key] = replace(part, weights=weights)
-    return graph.replace_parts(parts)
+    return exchange_weights(graph, changed)
 
 
 def _plus(weight: Weight, shift: np.ndarray) -> Weight:
@@ -137,7 +127,7 @@ def fold_notes(
     graph: Graph, analysis: Analysis, keep: Keep, has_data: bool
 ) -> Iterator[str]:
     """Says where folding changes the function, and where it cannot."""
-    readers = find_readers(graph, analysis, keep)
+    readers = find_readers(analysis, keep)
     able = [reader for reader in readers if reader.problem is None]
     if not has_data:
         certain = constant_shifts(graph, analysis, able)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keras_nas.axes import Expression, fixed_reasons
-from keras_nas.importance import sized_layers
 from keras_nas.surgery.requests import Request
 from keras_nas.surgery.system import Job
 from keras_nas.surgery.tables import listed
-from keras_nas.surgery.wording import Freedom
+from keras_nas.surgery.wording import Freedom, tied_layers
 
 _MAX_NAMED = 4
 
@@ -25,17 +24,6 @@ def describe_conflict(job: Job, nearest: Mapping[Any, Any]) -> str:
         "\n".join(sentences) + f"\n\n{_advice(job, blamed, nearest)} "
         f"Received: {wanted!r}"
     )
-
-
-def tied_layers(job: Job, axis: Expression, path: str) -> list[str]:
-    """Returns the layers with a width of their own that share neurons with an axis."""
-    analysis = job.analysis
-    tied = []
-    for other in sized_layers(job.graph, analysis):
-        channel = analysis.channel_of(analysis.output_of(other))
-        if other != path and channel is not None and channel.atoms & axis.atoms:
-            tied.append(other)
-    return tied
 
 
 def _what(job: Job, request: Request) -> str:
@@ -61,7 +49,7 @@ def _subject(request: Request) -> str:
 def _reasons(job: Job, request: Request) -> Iterator[str]:
     axis = request.axis
     yield from _what_is_fixed(request)
-    tied = tied_layers(job, axis, request.path)
+    tied = tied_layers(job.graph, job.analysis, request.path, axis)
     if tied:
         yield f"it shares neurons with {listed(map(repr, tied), most=_MAX_NAMED)}"
     related = _related(job, axis)

@@ -31,9 +31,10 @@ from keras_nas.latency import (
     runner,
 )
 from keras_nas.latency.isolated import sample, shape_of, signature
+from keras_nas.latency.timing import Timing
 from keras_nas.numeric import is_whole
 from keras_nas.rules import map_leaves
-from keras_nas.surgery.latency import works
+from keras_nas.surgery.latency import Work, works
 
 # Fractions of the neurons of each layer at which everything is measured.
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
@@ -69,21 +70,10 @@ def measure(
     ]
     timings = interleaved(bench.runners, repetitions, warm_up)
     overhead = timings[empty].seconds
-
-    def point(width: int, number: int) -> LatencyPoint | None:
-        place, work = places[width][number], loads[width][number]
-        if place is None:
-            return None
-        seconds = max(timings[place].seconds - overhead, 0.0)
-        return LatencyPoint(work.macs, work.num_bytes, seconds, timings[place].spread)
-
-    vertices = []
-    for number, work in enumerate(loads[0]):
-        points = [point(width, number) for width in range(len(widths))]
-        kind = work.call.part.cls.__name__
-        known = tuple(each for each in points if each is not None)
-        known = known if len(known) == len(points) else ()
-        vertices.append(VertexLatency(work.call.path, kind, known))
+    vertices = (
+        _vertex(load, [None if n is None else timings[n] for n in place], overhead)
+        for load, place in zip(zip(*loads), zip(*places), strict=True)
+    )
     return LatencyTable(
         vertices=tuple(vertices),
         models=tuple(
@@ -98,6 +88,25 @@ def measure(
         backend=keras.backend.backend(),
         device=device_name(),
     )
+
+
+def _vertex(
+    loads: Sequence[Work], timings: Sequence[Timing | None], overhead: float
+) -> VertexLatency:
+    """Says how long one vertex takes at each width, if it could run at all of them."""
+    points = tuple(
+        LatencyPoint(
+            load.macs,
+            load.num_bytes,
+            max(timing.seconds - overhead, 0.0),
+            timing.spread,
+        )
+        for load, timing in zip(loads, timings, strict=True)
+        if timing is not None
+    )
+    call = loads[0].call
+    known = points if len(points) == len(timings) else ()
+    return VertexLatency(call.path, call.part.cls.__name__, known)
 
 
 def _widths(graph: Graph, narrow: Narrow) -> list[Graph]:
@@ -129,7 +138,7 @@ class _Bench:
 
     def whole(self, graph: Graph) -> int:
         """Returns the number of the runner of a whole model."""
-        return self._add(build(graph), inputs_of(graph, self._batch_size))
+        return self._add(runner(build(graph), inputs_of(graph, self._batch_size)))
 
     def alone(self, graph: Graph, call: Call) -> int | None:
         """Returns the number of the runner of a call, None if it cannot run alone."""
@@ -147,11 +156,10 @@ class _Bench:
             run()
         except Exception:  # noqa: BLE001  Each layer has reasons of its own not to.
             return None
-        self.runners.append(run)
-        return len(self.runners) - 1
+        return self._add(run)
 
-    def _add(self, model: Any, inputs: Any) -> int:
-        self.runners.append(runner(model, inputs))
+    def _add(self, run: Callable[[], Any]) -> int:
+        self.runners.append(run)
         return len(self.runners) - 1
 
 
@@ -236,8 +244,8 @@ def _change(old: float, new: float) -> str:
 
 def time_graphs(
     graphs: Sequence[Graph], batch_size: int, repetitions: int, warm_up: int
-) -> list:
-    """Times whole models in turn; returns a `Timing` for each."""
+) -> list[Timing]:
+    """Times whole models in turn."""
     bench = _Bench(batch_size)
     with names_kept():
         for graph in graphs:

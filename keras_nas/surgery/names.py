@@ -90,6 +90,18 @@ class Names(Paths):
             f"Received: axis={axis_name!r}"
         )
 
+    def find_width(self, key: Any) -> tuple[str, Expression]:
+        """Returns the path and the width that a name, or ``(name, axis)``, stands for.
+
+        Raises:
+            UnknownLayerError: No vertex has this name, or several have.
+            InvalidRequestError: The vertex has no such width.
+        """
+        is_pair = isinstance(key, tuple) and len(key) == 2
+        name, axis_name = key if is_pair else (key, None)
+        path = self.find(name)
+        return path, self.width(path, axis_name)
+
     def further_widths(self, path: str) -> dict[str, Expression]:
         """Returns the widths that a vertex has beside the one of its output."""
         relation = self._analysis.relations.get(path)

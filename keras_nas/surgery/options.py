@@ -11,10 +11,11 @@ import keras
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.importance.data import check_data
+from keras_nas.milp import INSTALL
 from keras_nas.numeric import is_real, is_whole
 from keras_nas.surgery.requests import MOST_NEURONS
 
-SOLVERS = ("auto", "highs", "glpk", "cbc")
+SOLVERS = ("auto", *INSTALL)
 
 
 @dataclass(frozen=True, eq=False)

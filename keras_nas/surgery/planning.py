@@ -34,7 +34,7 @@ def plan_sizes(graph: Graph, requests: Mapping[Any, Any], options: Options) -> P
     analysis = analyze(graph)
     names = Names(analysis)
     return _plan(
-        Job(graph, analysis, names, read_requests(analysis, names, requests), options)
+        Job(graph, analysis, names, read_requests(names, requests), options)
     )
 
 
@@ -42,7 +42,7 @@ def plan_inputs(graph: Graph, name: str, sizes: Any, options: Options) -> Plan:
     """Plans new sizes of a layer's inputs."""
     analysis = analyze(graph)
     names = Names(analysis)
-    requests = read_input_requests(analysis, names, name, sizes)
+    requests = read_input_requests(names, name, sizes)
     return _plan(Job(graph, analysis, names, requests, options))
 
 
@@ -101,7 +101,7 @@ def _variants(job: Job, requests: Sequence[Request]) -> list[BoundSystem]:
 
 
 def _missed(bound: BoundSystem, sizes: Sizes, requests: Sequence[Request]) -> float:
-    new = {piece.key: sizes.size(piece.key) for piece in bound.system.pieces}
+    new = sizes.totals()
     return sum(
         abs(bound.linear(request.axis).value(new) - request.size) / request.size
         for request in requests
@@ -159,7 +159,7 @@ def _solve_nearest(job: Job, possible: Nearest) -> tuple[BoundSystem, Sizes]:
         bound, sizes = solve_job(job, soft)
     except Infeasible:
         raise InfeasibleError(describe_conflict(job, possible), possible) from None
-    new = {piece.key: sizes.size(piece.key) for piece in bound.system.pieces}
+    new = sizes.totals()
     for request in job.requests:
         taken = bound.linear(request.axis).value(new)
         if taken != request.size and not request.is_near:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
@@ -65,14 +66,12 @@ class PrunePlan(Plan):
     @cached_property
     def old_latency(self) -> float | None:
         """Seconds that the table predicts before; None without a table."""
-        table = self.latency_table
-        return None if table is None else self._predicted(table, {})
+        return self._predicted({})
 
     @cached_property
     def latency(self) -> float | None:
         """Seconds that the table predicts after; None without a table."""
-        table = self.latency_table
-        return None if table is None else self._predicted(table, self.atom_sizes)
+        return self._predicted(self.atom_sizes)
 
     def check_latency(
         self, *, repetitions: int = 20, warm_up: int = 3
@@ -101,15 +100,16 @@ class PrunePlan(Plan):
             old.seconds,
             new.seconds,
             new.spread,
-            self._predicted(table, {}),
-            self._predicted(table, self.atom_sizes),
+            cast(float, self.old_latency),
+            cast(float, self.latency),
             table.error,
         )
 
-    def _predicted(self, table: LatencyTable, sizes: Mapping[Atom, int]) -> float:
-        axes = self.analysis.all_axes()
-        keys = sorted({a for x in axes for a in x.atoms}, key=lambda a: a.serial)
-        cost = latency_cost(self.analysis, table, keys)
+    def _predicted(self, sizes: Mapping[Atom, int]) -> float | None:
+        if self.latency_table is None:
+            return None
+        keys = self.analysis.all_atoms()
+        cost = latency_cost(self.analysis, self.latency_table, keys)
         return latency_at(cost, np.array([sizes.get(key, key.size) for key in keys]))
 
     def __str__(self) -> str:
@@ -131,7 +131,7 @@ class PrunePlan(Plan):
         return f"{super().__str__()}\n" + "\n".join(lines)
 
     def _latency_line(self, table: LatencyTable) -> str:
-        old, new = self._predicted(table, {}), self._predicted(table, self.atom_sizes)
+        old, new = cast(float, self.old_latency), cast(float, self.latency)
         line = (
             f"latency: {duration(old)} -> {duration(new)} predicted "
             f"({new / old:.1%}; the table was wrong by up to "

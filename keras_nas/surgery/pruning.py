@@ -30,7 +30,7 @@ from keras_nas.milp import (
     sizes_above,
     solve_budgets,
 )
-from keras_nas.surgery.costs import cost_of
+from keras_nas.surgery.costs import cost_of, sizes_array
 from keras_nas.surgery.latency import NANO, latency_cost
 from keras_nas.surgery.measuring import measure
 from keras_nas.surgery.names import Names
@@ -89,22 +89,7 @@ class _Pruning:
         )
 
     def plan(self) -> PrunePlan:
-        system = self.system
-        try:
-            if self.targets.threshold is not None:
-                system = self._above_threshold(system, self.targets.threshold)
-            if self.budgets:
-                sizes = self._solve(system)
-            else:
-                sizes = _highest(system)
-        except OverBudget as error:
-            sizes = self._refuse(error)
-        except Infeasible as error:
-            raise InfeasibleError(
-                f"No sizes satisfy all that was asked for: {error}.\n\nLeave out a "
-                "keyword such as `multiple_of`, `bounds` or `min_fraction`. "
-                f"Received: {self._received()}"
-            ) from None
+        sizes = self._sizes()
         kept = np.array([sizes.kept[piece.key] for piece in self.system.pieces])
         count = self.removable.sum()
         stays = kept[self.removable > 0].sum()
@@ -120,13 +105,29 @@ class _Pruning:
             latency_table=self.latency_table,
             removable_atoms=frozenset(
                 piece.key
-                for piece, size in zip(system.pieces, self.removable, strict=True)
+                for piece, size in zip(self.system.pieces, self.removable, strict=True)
                 if size
             ),
             sparsity=float(1 - stays / count) if count else 0.0,
             kept_importance=self._kept_importance(kept),
             removable=int(count),
         )
+
+    def _sizes(self) -> Sizes:
+        """Finds the sizes, or says why there are none."""
+        system = self.system
+        try:
+            if self.targets.threshold is not None:
+                system = self._above_threshold(system, self.targets.threshold)
+            return self._solve(system) if self.budgets else _highest(system)
+        except OverBudget as error:
+            return self._refuse(error)
+        except Infeasible as error:
+            raise InfeasibleError(
+                f"No sizes satisfy all that was asked for: {error}.\n\nLeave out a "
+                "keyword such as `multiple_of`, `bounds` or `min_fraction`. "
+                f"Received: {self._received()}"
+            ) from None
 
     def _bound(self) -> BoundSystem:
         """The size system with importance, and with the fractions to keep."""
@@ -192,7 +193,7 @@ class _Pruning:
             if wanted is None:
                 continue
             cost = cost_of(self.job.analysis, name, keys)
-            present = cost.value(np.array([key.size for key in keys]))
+            present = cost.value(sizes_array(keys))
             is_fraction = not isinstance(wanted, Integral)
             most = math.floor(wanted * present + 1e-9) if is_fraction else int(wanted)
             budgets.append(Budget(name, cost, max(most, 1)))
@@ -216,7 +217,7 @@ class _Pruning:
         elif isinstance(wanted, Integral):
             most = int(wanted) * NANO
         else:
-            most = wanted * cost.value(np.array([key.size for key in keys]))
+            most = wanted * cost.value(sizes_array(keys))
         return Budget("latency", cost, max(math.floor(most + 1e-9), 1))
 
     def _solve(self, system: SizeSystem) -> Sizes:

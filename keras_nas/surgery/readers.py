@@ -14,7 +14,6 @@ from keras_nas.axes import Atom, index_of
 from keras_nas.graph import (
     Analysis,
     Call,
-    Graph,
     Part,
     TensorRef,
     TensorSpec,
@@ -77,7 +76,7 @@ def without_activation(layer: Any) -> Iterator[None]:
         layer.activation = activation
 
 
-def find_readers(graph: Graph, analysis: Analysis, keep: Keep) -> list[Reader]:
+def find_readers(analysis: Analysis, keep: Keep) -> list[Reader]:
     """Returns the layers that read neurons which go, in the order of the network."""
     found: dict[str, Reader] = {}
     for call in analysis.flat.calls:
@@ -85,7 +84,7 @@ def find_readers(graph: Graph, analysis: Analysis, keep: Keep) -> list[Reader]:
             continue
         kept = _kept_inputs(analysis, call, keep)
         if kept and _reads(analysis, call, keep):
-            found[call.part.key] = _reader(graph, analysis, call, kept)
+            found[call.part.key] = _reader(analysis, call, kept)
     return list(found.values())
 
 
@@ -111,16 +110,13 @@ def _reads(analysis: Analysis, call: Call, keep: Keep) -> bool:
                 axis = analysis.resolve(block[number])
                 if axis.atoms.isdisjoint(keep):
                     continue
-                if len(np.unique(index_of(axis, keep))) < axis.size or (
-                    index_of(axis, keep) < 0
-                ).any():
+                index = index_of(axis, keep)
+                if len(np.unique(index)) < axis.size or (index < 0).any():
                     return True
     return False
 
 
-def _reader(
-    graph: Graph, analysis: Analysis, call: Call, kept: dict[int, np.ndarray]
-) -> Reader:
+def _reader(analysis: Analysis, call: Call, kept: dict[int, np.ndarray]) -> Reader:
     shifted: dict[tuple[str, str], float] = {}
     axes, problem = None, None
     bias = _bias(analysis, call)

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_nas.axes import Atom
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Analysis, Graph, analyze, wrap
 from keras_nas.milp import Status
@@ -111,7 +110,7 @@ class Recipe:
         graph = model if isinstance(model, Graph) else wrap(model)
         analysis = analyze(graph)
         _compare(self.steps, list(_steps(analysis)))
-        atoms = atoms_of(analysis)
+        atoms = analysis.all_atoms()
         sizes = [atom.size for atom in atoms]
         if sizes != [piece.size for piece in self.pieces]:
             raise InvalidRequestError(
@@ -198,21 +197,15 @@ def recipe_of(plan: Plan) -> Recipe:
             f"Received: {plan!r}"
         )
     pieces = []
-    for atom in atoms_of(plan.analysis):
+    for atom in plan.analysis.all_atoms():
         keep = plan.atom_keep.get(atom)
-        pieces.append(Piece(atom.size, None if keep is None else _tuple(keep)))
+        pieces.append(Piece(atom.size, None if keep is None else tuple(keep.tolist())))
     return Recipe(
         tuple(_steps(plan.analysis)),
         tuple(pieces),
         int(plan.options.seed),
         _initializer_config(plan.options.initializer),
     )
-
-
-def atoms_of(analysis: Analysis) -> list[Atom]:
-    """Returns all atoms in the order of their creation."""
-    found = frozenset().union(*(axis.atoms for axis in analysis.all_axes()))
-    return sorted(found, key=lambda atom: atom.serial)
 
 
 def _steps(analysis: Analysis) -> Iterator[Step]:
@@ -268,13 +261,6 @@ def _detail(ours: Step, theirs: Step) -> str:
 def _digest(content: Any) -> str:
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _tuple(value: Any) -> Any:
-    """Makes tuples of lists and arrays, at any depth that a step has."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return tuple(map(_tuple, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _frozen(keep: tuple[int, ...]) -> np.ndarray:

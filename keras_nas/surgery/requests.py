@@ -12,7 +12,6 @@ import numpy as np
 
 from keras_nas.axes import Expression
 from keras_nas.errors import InvalidRequestError, UnknownLayerError
-from keras_nas.graph import Analysis
 from keras_nas.numeric import is_real
 from keras_nas.surgery.names import Names
 
@@ -104,9 +103,7 @@ def check_not_huge(size: int, axis: Expression, what: str) -> None:
 
 
 def read_requests(
-    analysis: Analysis,
-    names: Names,
-    requests: Mapping[RequestKey, Any],
+    names: Names, requests: Mapping[RequestKey, Any]
 ) -> tuple[Request, ...]:
     """Checks a mapping of requests and finds the axes they are about."""
     if not requests:
@@ -117,13 +114,13 @@ def read_requests(
     result: list[Request] = []
     for key, value in requests.items():
         request = _read_request(names, key, value)
-        _check_twice(analysis, result, request)
+        _check_twice(result, request)
         result.append(request)
     return tuple(result)
 
 
 def read_input_requests(
-    analysis: Analysis, names: Names, name: str, sizes: Any
+    names: Names, name: str, sizes: Any
 ) -> tuple[Request, ...]:
     """Finds the axes of a layer's inputs; None in ``sizes`` asks for nothing."""
     path = names.find(name)
@@ -147,7 +144,7 @@ def read_input_requests(
         size, is_near = _read_size(value, label)
         check_not_huge(size, axis, label)
         request = Request((name, "input", number), path, axis, size, is_near, False)
-        _check_twice(analysis, result, request)
+        _check_twice(result, request)
         result.append(request)
     if not result:
         raise InvalidRequestError(
@@ -190,7 +187,7 @@ def _read_size(value: Any, what: str) -> tuple[int, bool]:
     return check_size(value, what), False
 
 
-def _check_twice(analysis: Analysis, earlier: list[Request], request: Request) -> None:
+def _check_twice(earlier: list[Request], request: Request) -> None:
     """Refuses two exact sizes for one axis, such as both calls of a shared layer."""
     for other in earlier:
         if (

@@ -11,8 +11,7 @@ import numpy as np
 
 from keras_nas.axes import Atom, Expression, index_of
 from keras_nas.graph import Gather
-from keras_nas.importance import blocks_of
-from keras_nas.rules import INITIALIZER, WeightAxes
+from keras_nas.rules import INITIALIZER, WeightAxes, blocks_of
 from keras_nas.surgery.initialization import Part, Shape, initialize
 
 Keep = Mapping[Atom, np.ndarray]

@@ -57,8 +57,7 @@ class Job:
     @cached_property
     def atoms(self) -> tuple[Atom, ...]:
         """All atoms of the graph, in order of creation."""
-        found = frozenset().union(*(axis.atoms for axis in self.axes))
-        return tuple(sorted(found, key=lambda atom: atom.serial))
+        return tuple(self.analysis.all_atoms())
 
     @cached_property
     def locks(self) -> dict[Atom, str]:
@@ -79,7 +78,7 @@ class Job:
     @cached_property
     def importance(self) -> Any:
         """The checked importance."""
-        return check_importance(self.options.importance, self._find_importance_axis)
+        return check_importance(self.options.importance, self.names.find_width)
 
     def _held_outputs(self) -> Iterable[tuple[str, Expression]]:
         """Axes of model outputs, but for those whose very layer is asked for."""
@@ -93,13 +92,6 @@ class Job:
                 continue
             for axis in self.analysis.axes_of(ref):
                 yield ref.vertex, axis
-
-    def _find_importance_axis(self, key: Any) -> tuple[str, Expression]:
-        name, axis_name = (
-            key if isinstance(key, tuple) and len(key) == 2 else (key, None)
-        )
-        path = self.names.find(name)
-        return path, self.names.width(path, axis_name)
 
     def system(self, requests: Sequence[Request], *, last_free: bool) -> BoundSystem:
         """Returns the size system of some of the requests."""

@@ -29,7 +29,7 @@ class Targets:
         memory: The same for the bytes of weights and activations.
         latency: At most so long: a float is a fraction of what the present model
             takes, an int seconds, a ``datetime.timedelta`` what it says.
-        latency_table: What was measured; needed with ``latency``.
+        latency_table: What was measured. Without it, ``latency`` measures first.
         threshold: Neurons of less importance go.
         scope: Which neurons compete: ``"global"``, ``"local"`` or ``"isomorphic"``.
         ignore: Names of layers that stay as they are.

@@ -22,7 +22,7 @@ from keras_nas.axes import index_of
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Graph as Structure
 from keras_nas.graph import Part, TensorRef, Weight, build
-from keras_nas.rules import Relation, WeightAxes, map_leaves
+from keras_nas.rules import Relation, WeightAxes, blocks_of, map_leaves
 from keras_nas.surgery.graph import Graph
 from keras_nas.surgery.plan import Plan
 from keras_nas.surgery.plan_table import shorten_notes
@@ -196,19 +196,11 @@ def _mask(
 ) -> np.ndarray:
     """Sets to zero all positions that read a dropped neuron."""
     array = np.array(array)
-    start = 0
-    for block, indices in zip(axes.blocks, blocks, strict=True):
-        window = [slice(None)] * array.ndim
-        if len(blocks) > 1:
-            size = block[axes.joined].size
-            window[axes.joined] = slice(start, start + size)
-            start += size
+    for piece, indices in zip(blocks_of(axes, array), blocks, strict=True):
         for number in axes.reads:
             if indices[number] is not None:
-                dropped = np.setdiff1d(np.arange(block[number].size), indices[number])
-                where = list(window)
-                where[number] = dropped
-                array[tuple(where)] = 0
+                dropped = np.setdiff1d(np.arange(piece.shape[number]), indices[number])
+                piece[(slice(None),) * number + (dropped,)] = 0
     return array
 
 

@@ -20,6 +20,8 @@ from keras_nas.axes import (
     terms_of,
     total,
 )
+from keras_nas.graph import Analysis, Graph
+from keras_nas.importance import sized_layers
 from keras_nas.surgery.tables import listed
 
 _MAX_TERMS = 6
@@ -56,6 +58,28 @@ class Freedom:
         steps = [number * f.size for number, f in zip(free.values(), factors)]
         reasons = dict.fromkeys(r for f in factors for r in fixed_reasons(f))
         return cls(fixed.size, fixed_reasons(fixed), gcd(*steps), tuple(reasons))
+
+
+def tied_layers(
+    graph: Graph, analysis: Analysis, path: str, axis: Expression
+) -> dict[str, Expression]:
+    """Returns the layers with a width of their own that share neurons with an axis.
+
+    Args:
+        graph: The graph.
+        analysis: Its axes.
+        path: Of the vertex that the axis is of, which is left out.
+        axis: The axis.
+
+    Returns:
+        Path -> the width.
+    """
+    tied = {}
+    for other in sized_layers(graph, analysis):
+        width = analysis.channel_of(analysis.output_of(other))
+        if other != path and width is not None and width.atoms & axis.atoms:
+            tied[other] = width
+    return tied
 
 
 def core(axis: Expression) -> Expression:

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.numeric import is_whole
+from keras_nas.graph.optimizer_state import is_built
 from keras_nas.surgery import Graph, PrunePlan, plan_prune
+from keras_nas.surgery.targets import COSTS
 from keras_nas.training.relay import Phase, read_callbacks, relay
-from keras_nas.training.schedule import PruningSchedule
+from keras_nas.training.schedule import PruningSchedule, check_epochs
 
-COSTS = ("params", "flops", "memory")
+# Where only sizes matter.
+_CHEAP: dict[str, Any] = {"importance": None}
 
 
 class Cut(NamedTuple):
@@ -143,7 +145,7 @@ def fit_pruned(
     shares = PruningSchedule.read(schedule).cuts(epochs)
     keywords = {"importance": importance, **(pruning or {})}
     way = _Way(model, budgets, min_fraction, keywords)
-    current = Graph.from_model(model).build(carry_optimizer=_is_built(model))
+    current = Graph.from_model(model).build(carry_optimizer=is_built(model))
     run = _Run(read_callbacks(callbacks), epochs, {"x": x, "y": y, **fit})
     pending = sorted(shares.items())
     cuts, epoch = [], initial_epoch
@@ -173,15 +175,8 @@ def _check(model: Any, epochs: Any, initial_epoch: Any, pruning: Any) -> None:
             "cannot be trained.\n\nCall `model.compile` first. "
             f"Received: model={model!r}"
         )
-    for name, value, least in (
-        ("initial_epoch", initial_epoch, 0),
-        ("epochs", epochs, 1),
-    ):
-        if not is_whole(value) or value < least:
-            raise InvalidRequestError(
-                f"{name!r} is a number of epochs, at least {least}.\n\nGive an int. "
-                f"Received: {name}={value!r}"
-            )
+    check_epochs("initial_epoch", initial_epoch, 0)
+    check_epochs("epochs", epochs, 1)
     if epochs <= initial_epoch:
         raise InvalidRequestError(
             f"Training would end before epoch {epochs} and begin with epoch "
@@ -200,11 +195,6 @@ def _check(model: Any, epochs: Any, initial_epoch: Any, pruning: Any) -> None:
             "and carries the optimizer.\n\nGive sparsity, params, flops or memory. "
             f"Received: pruning={pruning!r}"
         )
-
-
-def _is_built(model: Any) -> bool:
-    optimizer = model.optimizer
-    return isinstance(optimizer, keras.Optimizer) and bool(optimizer.built)
 
 
 class _Way:
@@ -257,7 +247,7 @@ class _Way:
         plan = graph.plan_prune(
             **targets,
             min_fraction=self._fractions(graph),
-            carry_optimizer=_is_built(model),
+            carry_optimizer=is_built(model),
             **self._keywords,
         )
         return plan.apply(), plan
@@ -275,10 +265,6 @@ class _Way:
             name: min(1.0, math.ceil(fraction * self._sizes[name] - 1e-9) / sizes[name])
             for name, fraction in wanted.items()
         }
-
-
-# Where only sizes matter.
-_CHEAP: dict[str, Any] = {"importance": None}
 
 
 class _Run:

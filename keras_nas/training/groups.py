@@ -22,16 +22,9 @@ class Place:
     where: Mapping[Atom, np.ndarray]
 
     @property
-    def window(self) -> tuple:
-        """The block of the variable, as a slice of its joined axis."""
-        axes = self.along.axes
-        if len(axes.blocks) == 1:
-            return ()
-        joined = axes.joined % len(axes.shape)
-        sizes = [block[axes.joined].size for block in axes.blocks]
-        start = sum(sizes[: self.along.block])
-        ahead = (slice(None),) * joined
-        return (*ahead, slice(start, start + sizes[self.along.block]))
+    def window(self) -> tuple[slice, ...]:
+        """The block of the variable."""
+        return self.along.axes.window(self.along.block)
 
 
 class Groups:
@@ -88,7 +81,9 @@ def _scale(shape: Any, places: list[Place], factors: Mapping) -> np.ndarray:
     """Returns the factor of each number of a variable, without axes that are alike."""
     # All axes that any of the places, or a cut into blocks, tells apart.
     told = {place.along.number for place in places}
-    told |= {p.along.axes.joined % len(shape) for p in places if p.window}
+    axes = places[0].along.axes
+    if len(axes.blocks) > 1:
+        told.add(axes.joined % len(shape))
     sizes = [size if n in told else 1 for n, size in enumerate(shape)]
     scale = np.ones(sizes, dtype=np.float32)
     for place in places:

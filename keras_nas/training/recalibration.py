@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Graph as Structure
 from keras_nas.graph import flatten, keras_private
 from keras_nas.importance.data import batches, check_data, find_layer, run_batches
+from keras_nas.importance.wrapping import wrapped
 from keras_nas.surgery import Graph
 
 MODES = ("layers", "batches")
@@ -174,21 +175,16 @@ def _watched(norms: Sequence[Any], look: Callable[[Any, Any, Any], None]) -> Ite
     """Shows what each layer is called on, before it is called."""
 
     def watch(norm: Any) -> Callable:
-        call = norm.call
-
-        def watched(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        def seen(call: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
             look(norm, inputs, mask)
             return call(inputs, training=False, mask=mask)
 
-        return watched
+        return seen
 
-    for norm in norms:
-        norm.call = watch(norm)
-    try:
-        yield
-    finally:
+    with ExitStack() as scopes:
         for norm in norms:
-            del norm.call
+            scopes.enter_context(wrapped(norm, "call", watch(norm)))
+        yield
 
 
 class _Statistics:

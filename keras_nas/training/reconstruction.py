@@ -23,6 +23,12 @@ from keras_nas.surgery import Plan
 from keras_nas.surgery.folding import watched
 from keras_nas.surgery.readers import Reader, find_readers
 
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+
 
 def reconstruct(
     plan: Plan,
@@ -79,7 +85,7 @@ def reconstruct(
     check_data(x, None, batch_size)
     new = _new_model(plan, model)
     old = copy_to_run(plan.graph).model
-    for reader in find_readers(plan.graph, plan.analysis, plan.atom_keep):
+    for reader in find_readers(plan.analysis, plan.atom_keep):
         layer = find_layer(new, reader.key)
         if _can_be_solved(plan, reader, layer):
             _solve(plan, reader, old, new, x, ridge, batch_size)
@@ -129,26 +135,17 @@ def _can_be_solved(plan: Plan, reader: Reader, layer: Any) -> bool:
     )
 
 
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
-
-
 @dataclass
 class _Equations:
     """Normal equations of ``pieces @ change = missing``, with a constant column."""
 
     left: Any = 0.0
     right: Any = 0.0
-    count: int = 0
 
     def add(self, pieces: np.ndarray, missing: np.ndarray) -> None:
         rows = np.concatenate([pieces, np.ones((len(pieces), 1))], axis=1)
         self.left = self.left + rows.T @ rows
         self.right = self.right + rows.T @ missing
-        self.count += len(rows)
 
     def solve(self, ridge: float, has_bias: bool) -> tuple[np.ndarray, np.ndarray]:
         size = len(self.left) if has_bias else len(self.left) - 1

@@ -55,10 +55,10 @@ class PruningSchedule:
                 f"There is no schedule named {self.kind!r}.\n\nChoose one of "
                 f"{', '.join(map(repr, KINDS))}. Received: kind={self.kind!r}"
             )
-        _check_epoch("begin", self.begin, 0)
-        _check_epoch("every", self.every, 1)
+        check_epochs("begin", self.begin, 0)
+        check_epochs("every", self.every, 1)
         if self.end is not None:
-            _check_epoch("end", self.end, 0)
+            check_epochs("end", self.end, 0)
             if self.end < self.begin:
                 raise InvalidRequestError(
                     f"The last cut, before epoch {self.end}, would come before the "
@@ -128,7 +128,8 @@ class PruningSchedule:
         return start + (1 - start) * cubic
 
 
-def _check_epoch(name: str, value: Any, least: int) -> None:
+def check_epochs(name: str, value: Any, least: int) -> None:
+    """Raises `InvalidRequestError` unless a setting is a number of epochs."""
     if not is_whole(value) or value < least:
         raise InvalidRequestError(
             f"{name!r} is a number of epochs, at least {least}.\n\nGive an int. "

@@ -20,10 +20,11 @@ from keras_nas.errors import InvalidRequestError
 from keras_nas.graph.wrap import wrap_with_variables
 from keras_nas.numeric import is_real, is_whole
 from keras_nas.surgery import Graph, PrunePlan
+from keras_nas.surgery.targets import COSTS
 from keras_nas.training.groups import Groups
 
 METHODS = ("growing", "lasso")
-_BUDGETS = ("sparsity", "params", "flops", "memory", "latency", "threshold")
+_BUDGETS = ("sparsity", *COSTS, "latency", "threshold")
 # The least important neuron is pulled 2 ** STEEPNESS as hard as the most important.
 STEEPNESS = 4.0
 

@@ -102,6 +102,30 @@ def test_collecting_does_not_change_the_training_or_the_model():
     assert len(first.variables) == number and "call" not in set(vars(first)) - keys
 
 
+def test_several_callbacks_listen_to_one_training():
+    model = dense_net()
+    x, y = data(model)
+    # They begin and end in this order, so what was put around last goes last.
+    pairs = [
+        (ki.ActivationStatistics("mean", decay=None), ki.Activation(x)),
+        (ki.ActivationStatistics("apoz", decay=None), ki.Activation(x, "apoz")),
+        (ki.Contribution(decay=None), ki.Taylor(x, y, loss="mse", batch_size=3)),
+        (
+            ki.Contribution("fisher", decay=None),
+            ki.Fisher(x, y, loss="mse", batch_size=3),
+        ),
+    ]
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    callbacks = [callback for callback, _ in pairs]
+    model.fit(x, y, batch_size=3, epochs=2, verbose=0, callbacks=callbacks, shuffle=False)
+    for callback, function in pairs:
+        for name in ("a", "b"):
+            found = values(model, callback, name)
+            np.testing.assert_allclose(found, values(model, function, name), rtol=1e-4)
+    assert all("call" not in vars(thing) for thing in (model, *model.layers))
+    assert "apply" not in vars(model.optimizer)
+
+
 def test_validation_does_not_count_and_epochs_can_be_used_between():
     model = dense_net()
     x, y = data(model)

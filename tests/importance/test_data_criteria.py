@@ -389,6 +389,21 @@ def test_nested_models_are_measured_inside():
     np.testing.assert_allclose(found, np.abs(hidden).mean(axis=0), 1e-4)
 
 
+def test_a_model_that_is_called_and_inside_of_a_wrapper_is_measured():
+    hidden = layers.Dense(6, kernel_initializer="zeros", name="hidden")
+    both = keras.Sequential([keras.Input((4,)), hidden, layers.Dense(3, name="end")])
+    both.name = "both"
+    one, many = keras.Input((4,)), keras.Input((2, 4))
+    rows = layers.TimeDistributed(both, name="rows")(many)
+    x = layers.Concatenate()([both(one), layers.Flatten()(rows)])
+    model = keras.Model([one, many], layers.Dense(2, name="out")(x))
+    sizes = np.array([1.0, 5.0, 2.0, 0.5, 4.0, 3.0])
+    hidden.bias.assign(-sizes)
+    x, _ = data(model)
+    found = values(model, ki.Activation(x), "both/hidden")
+    np.testing.assert_allclose(found / found.mean(), sizes / sizes.mean(), rtol=1e-6)
+
+
 def test_measuring_changes_nothing():
     model = residual()
     model.compile("adam", "mse")

@@ -12,32 +12,32 @@ from keras.src.backend.common import global_state
 from keras.src.saving import serialization_lib
 from keras.src.utils import python_utils
 
+# Where Keras keeps how many names it has made up for objects of each class.
+_COUNTS = "object_name_uids"
+
 
 @contextlib.contextmanager
-def names_kept() -> Iterator[None]:
-    """Lets Keras count on, after it, as if nothing had been made meanwhile."""
-    key = "object_name_uids"
-    counts = global_state.get_global_attribute(key)
-    global_state.set_global_attribute(key, copy.copy(counts))
+def names_kept(*, from_start: bool = False) -> Iterator[None]:
+    """Lets Keras count on, after it, as if nothing had been made meanwhile.
+
+    Args:
+        from_start: Whether it forgets within the scope what it has counted before.
+    """
+    counts = global_state.get_global_attribute(_COUNTS)
+    meanwhile = None if from_start else copy.copy(counts)
+    global_state.set_global_attribute(_COUNTS, meanwhile)
     try:
         yield
     finally:
-        global_state.set_global_attribute(key, counts)
+        global_state.set_global_attribute(_COUNTS, counts)
 
 
-@contextlib.contextmanager
-def names_anew() -> Iterator[None]:
+def names_anew() -> contextlib.AbstractContextManager[None]:
     """Lets Keras count from the start, and count on after it as if nothing had been.
 
     What is made within this scope has the same names in every process.
     """
-    key = "object_name_uids"
-    counts = global_state.get_global_attribute(key)
-    global_state.set_global_attribute(key, None)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute(key, counts)
+    return names_kept(from_start=True)
 
 
 def compile_arguments(model: Any) -> dict[str, Any] | None:

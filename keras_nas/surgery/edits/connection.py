@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.graph import Graph, Seam, TensorRef, TensorSpec, Vertex, find_path, refs
+from keras_nas.numeric import is_whole
 from keras_nas.surgery.edits.draft import Draft, Origins, Site, same_owner
 from keras_nas.surgery.edits.finishing import analyze_reach, finish
 from keras_nas.surgery.edits.merging import data_inputs, listed_inputs, relist
@@ -119,7 +120,7 @@ def _refuse_circle(draft: Draft, start: Site, end: Site) -> None:
 def _place(position: Any, count: int, target: str) -> int:
     if position is None:
         return count
-    if isinstance(position, bool) or not isinstance(position, (int, np.integer)):
+    if not is_whole(position):
         raise InvalidRequestError(
             "The position of an input is a whole number.\n\nGive one from 0 to "
             f"{count}, or leave it out for the last. Received: position={position!r}"
@@ -160,19 +161,7 @@ def _insert_merge(
 ) -> None:
     """Puts a merge in front of a vertex that takes one input."""
     owner, vertex = end.owner, draft.vertex(end)
-    inputs = data_inputs(draft, owner, vertex)
-    if not inputs:
-        raise InvalidRequestError(
-            f"'{end.path}' is an input of a model, which reads nothing inside of it."
-            f"\n\nConnect to what it feeds. Received: target={end.path!r}"
-        )
-    if len(inputs) != 1:
-        raise InvalidRequestError(
-            f"'{end.path}' takes {len(inputs)} tensors, and not as a list, so nothing "
-            "can be added.\n\nConnect to what feeds it. "
-            f"Received: target={end.path!r}"
-        )
-    old = inputs[0]
+    old = _sole_input(draft, end)
     spec = draft.spec(owner, old)
     place = _place(position, 1, end.path)
     channel = _channel(draft, owner, old) % len(spec.shape)
@@ -202,6 +191,23 @@ def _insert_merge(
         leaf = Seam(TensorRef(part.name), spec, (owner, part.name), origins)
     draft.put(owner, joined, after=old.vertex)
     draft.lead(owner, old, lambda _: leaf, [vertex.name])
+
+
+def _sole_input(draft: Draft, end: Site) -> TensorRef:
+    """Returns the one tensor that a vertex is called on."""
+    inputs = data_inputs(draft, end.owner, draft.vertex(end))
+    if not inputs:
+        raise InvalidRequestError(
+            f"'{end.path}' is an input of a model, which reads nothing inside of it."
+            f"\n\nConnect to what it feeds. Received: target={end.path!r}"
+        )
+    if len(inputs) != 1:
+        raise InvalidRequestError(
+            f"'{end.path}' takes {len(inputs)} tensors, and not as a list, so nothing "
+            "can be added.\n\nConnect to what feeds it. "
+            f"Received: target={end.path!r}"
+        )
+    return inputs[0]
 
 
 def _check_grids(
@@ -240,10 +246,7 @@ def _occurrence(
             f"It reads {_listed(inputs)}. "
             f"Received: source={start.path!r}, target={end.path!r}"
         )
-    is_int = isinstance(occurrence, (int, np.integer)) and not isinstance(
-        occurrence, bool
-    )
-    if not is_int or not 0 <= occurrence < len(found):
+    if not is_whole(occurrence) or not 0 <= occurrence < len(found):
         times = "once" if len(found) == 1 else f"{len(found)} times"
         raise InvalidRequestError(
             f"'{end.path}' reads '{start.path}' {times}.\n\nCount the occurrences from "

@@ -54,8 +54,8 @@ def relist(
         InvalidRequestError: It does not take these inputs.
     """
     old = listed_inputs(vertex)
-    leaves = type(vertex.args[0])(leaf for _, leaf in inputs)
-    new = replace(vertex, args=(leaves, *vertex.args[1:]))
+    listed = type(vertex.args[0])(leaf for _, leaf in inputs)
+    new = replace(vertex, args=(listed, *vertex.args[1:]))
     try:
         new = draft.with_outputs(owner, new, is_called=True)
     except Exception as error:

@@ -63,9 +63,12 @@ class _Spreading:
         for call in self.flat.calls:
             if not self._is_as_before(call):
                 self._update(call, self._visit(call))
-        graph = self.graph
+        by_owner: dict[str, dict[str, Vertex]] = {}
         for (owner, name), vertex in self._changed.items():
-            graph = graph.replace_vertices(owner, {name: vertex})
+            by_owner.setdefault(owner, {})[name] = vertex
+        graph = self.graph
+        for owner, vertices in by_owner.items():
+            graph = graph.replace_vertices(owner, vertices)
         return graph
 
     def _is_as_before(self, call: Call) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keras_nas.graph import Call, Graph, TensorRef, flatten
-from keras_nas.rules import find_rule, leaves, split_masks
+from keras_nas.rules import find_rule, is_from_keras, leaves, split_masks
 from keras_nas.surgery.edits.identity.activations import of_class, of_setting
 
 
@@ -76,7 +76,7 @@ def _is_positive(call: Call) -> bool:
     cls = call.part.cls
     name = cls.__name__
     if call.part.is_operation:
-        return name in _OPERATIONS and _is_kerass(cls)
+        return name in _OPERATIONS and is_from_keras(cls)
     if not _is_known(cls):
         return False
     if name in _ACTIVATIONS:
@@ -90,17 +90,13 @@ def _is_positive(call: Call) -> bool:
 def _is_passing(call: Call) -> bool:
     cls = call.part.cls
     if call.part.is_operation:
-        return cls.__name__ in _PASSING_OPERATIONS and _is_kerass(cls)
+        return cls.__name__ in _PASSING_OPERATIONS and is_from_keras(cls)
     return cls.__name__ in _PASSING and _is_known(cls)
-
-
-def _is_kerass(cls: type) -> bool:
-    return cls.__module__.startswith("keras.")
 
 
 def _is_known(cls: type) -> bool:
     """Whether it is a layer of Keras itself, and described as such."""
-    return _is_kerass(cls) and find_rule(cls, is_operation=False) is not None
+    return is_from_keras(cls) and find_rule(cls, is_operation=False) is not None
 
 
 def _inputs(call: Call) -> list[str]:

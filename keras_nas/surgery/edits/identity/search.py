@@ -16,14 +16,18 @@ of a residual block, Goyal 2017 (arXiv 1706.02677, section 5.1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.graph import Call, FlatGraph, Graph, TensorRef, Weight, flatten
+from keras_nas.graph import (
+    Call,
+    FlatGraph,
+    Graph,
+    TensorRef,
+    Weight,
+    exchange_weights,
+    flatten,
+)
 from keras_nas.rules import leaves, split_masks
 from keras_nas.surgery.edits.identity.demand import (
     ANY,
@@ -33,7 +37,7 @@ from keras_nas.surgery.edits.identity.demand import (
     Impossible,
     Source,
 )
-from keras_nas.surgery.edits.identity.steps import Fills, Step
+from keras_nas.surgery.edits.identity.steps import Step, Writes
 from keras_nas.surgery.edits.identity.table import step_of
 
 _NUM_NAMES = 12
@@ -66,7 +70,9 @@ def as_identity(fragment: Graph, *, is_nonnegative: bool = False) -> Graph:
     try:
         search = _Search(flat, is_nonnegative)
         search.ask()
-        return _with_fills(fragment, search.give())
+        fills = search.give().items()
+        filled = {key: _filled(weight, writes) for key, (weight, writes) in fills}
+        return exchange_weights(fragment, filled)
     except Impossible as error:
         raise _refusal(flat, str(error)) from None
 
@@ -147,7 +153,7 @@ class _Search:
         rigid[: start.channels] = 2 * np.arange(start.channels)
         return Demand(rigid)
 
-    def give(self) -> dict[int, tuple[Weight, list[tuple[str, Fills]]]]:
+    def give(self) -> dict[int, tuple[Weight, list[tuple[str, Writes]]]]:
         """Returns what to write into each weight, by identity, and for which call."""
         contents = {self._input: 2 * np.arange(self._source.channels)}
         self._verify(self._input, contents[self._input])
@@ -206,18 +212,7 @@ def _is_channels_first(flat: FlatGraph) -> bool:
     return "channels_first" in settings
 
 
-def _with_fills(graph: Graph, fills: Mapping[int, tuple[Weight, list]]) -> Graph:
-    """Returns a graph with the writes recorded in its weights."""
-    new = {key: _filled(weight, writes) for key, (weight, writes) in fills.items()}
-    parts = {}
-    for key, part in graph.parts.items():
-        weights = tuple(new.get(id(weight), weight) for weight in part.weights)
-        if any(a is not b for a, b in zip(weights, part.weights, strict=True)):
-            parts[key] = replace(part, weights=weights)
-    return graph.replace_parts(parts)
-
-
-def _filled(weight: Weight, writes: list[tuple[str, list]]) -> Weight:
+def _filled(weight: Weight, writes: list[tuple[str, Writes]]) -> Weight:
     """Returns a weight that holds its old values where nothing is written.
 
     Raises:
@@ -247,14 +242,14 @@ def _filled(weight: Weight, writes: list[tuple[str, list]]) -> Weight:
     )
 
 
-def _written(weight: Weight, writes: list[tuple[Any, Any]]) -> np.ndarray:
+def _written(weight: Weight, writes: Writes) -> np.ndarray:
     """Returns the values that are written, and NaN elsewhere."""
     values = np.full(weight.shape, np.nan)
     _write(values, writes)
     return values
 
 
-def _write(values: np.ndarray, writes: list[tuple[Any, Any]]) -> None:
+def _write(values: np.ndarray, writes: Writes) -> None:
     for index, value in writes:
         values[index] = value
 

@@ -25,7 +25,9 @@ _TINY_VALUE = 1e-20
 # The smallest normal number where that would be 0; sums are rounded by more than this.
 _TINY_HALF = 2.0**-14
 
-Fills = dict[str, list[tuple[Any, Any]]]
+# Index and value of each write into one weight; the same by the name of the weight.
+Writes = list[tuple[Any, Any]]
+Fills = dict[str, Writes]
 
 
 class Step:
@@ -50,7 +52,7 @@ class Step:
         self.source = source
         self.config = call.part.config
         self.label = f"'{call.path}' ({call.part.cls.__name__})"
-        self.weights = {name: weight for name, weight in call.part.named_weights}
+        self.weights = dict(call.part.named_weights)
         self.fills: Fills = {}
         try:
             self.facts = self.look()
@@ -160,20 +162,16 @@ class Casting(Passing):
         return super().look()
 
 
-class Spreading(Passing):
+class Spreading(Step):
     """Moves, mixes or drops positions, but makes zeros of zeros."""
 
     why = "does not keep every value at its position"
 
-    def look(self) -> Facts:
-        self.refuse_blocked()
-        raise Impossible(f"{self.label} {self.why}")
+    def stuck(self) -> str | None:
+        return self.inputs[0].stuck
 
     def ask(self, demand: Demand) -> list[Demand]:
         return self.zeros(demand)
-
-    def give(self, contents: list[np.ndarray]) -> np.ndarray:
-        return np.full(self.facts.channels, ANY)
 
 
 class Unbent(Passing):
@@ -195,7 +193,7 @@ class Unbent(Passing):
         return super().stuck()
 
 
-class Padding(Spreading):
+class Padding(Passing):
     """Adds positions around the others, or takes some away."""
 
     def look(self) -> Facts:
@@ -212,12 +210,6 @@ class Padding(Spreading):
             if min(padding[axis]) < 0:
                 raise Impossible(f"{self.label} crops the input of the part")
         return facts.but(shape=self.shape, padding=tuple(padding))
-
-    def ask(self, demand: Demand) -> list[Demand]:
-        return [demand]
-
-    def give(self, contents: list[np.ndarray]) -> np.ndarray:
-        return contents[0]
 
 
 class Arranging(Spreading):

@@ -9,7 +9,7 @@ from typing import Any, cast
 from keras import layers
 
 from keras_nas.graph import Call
-from keras_nas.rules import find_rule
+from keras_nas.rules import find_rule, is_from_keras
 from keras_nas.surgery.edits.identity import (
     convolutions,
     kernels,
@@ -121,7 +121,7 @@ def _operation(call: Call, inputs: Sequence[Facts], source: Source) -> steps.Ste
     cls = call.part.cls
     name = cls.__name__
     maker = _OPERATIONS.get(name, steps.Step)
-    if not cls.__module__.startswith("keras."):
+    if not is_from_keras(cls):
         maker = steps.Step
     elif maker in (merging.Adding, merging.Multiplying):
         maker = maker if len(inputs) == 2 else steps.Step
@@ -146,7 +146,7 @@ def _known_base(cls: type) -> type | None:
 
 
 def _unexported(cls: type) -> Maker | None:
-    if not cls.__module__.startswith("keras."):
+    if not is_from_keras(cls):
         return None
     path = f"{cls.__module__}.{cls.__name__}"
     return next((m for end, m in _UNEXPORTED.items() if path.endswith(end)), None)
