@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_nas.axes import Atom, Expression, index_of, is_unchanged, size_of
 from keras_nas.charts import save_figure
+from keras_nas.errors import KerasNasError
 from keras_nas.graph import Analysis, Graph, build
 from keras_nas.milp import Status
 from keras_nas.surgery.change import change_graph
@@ -34,17 +35,25 @@ class Lookup(Mapping):
         self._compute = compute
 
     def __getitem__(self, key: Any) -> Any:
-        if key not in self._known:
-            if isinstance(key, tuple) and len(key) == 2:
-                key = (self._names.find(key[0]), key[1])
-            else:
-                key = self._names.find(key)
-            if key not in self._known:
-                raise KeyError(key)
-        return self._compute(key)
+        return self._compute(self._find(key))
 
     def __contains__(self, key: Any) -> bool:
-        return key in self._known
+        try:
+            self._find(key)
+        except (KeyError, KerasNasError):
+            return False
+        return True
+
+    def _find(self, key: Any) -> Any:
+        if key in self._known:
+            return key
+        if isinstance(key, tuple) and len(key) == 2:
+            key = (self._names.find(key[0]), key[1])
+        else:
+            key = self._names.find(key)
+        if key not in self._known:
+            raise KeyError(key)
+        return key
 
     def __iter__(self) -> Iterator:
         return iter(self._keys)

@@ -742,6 +742,15 @@ def test_width_is_adapted_with_a_warning_if_not_strict():
     works(new)
 
 
+def test_inserted_model_is_adapted_with_a_warning_if_not_strict():
+    source = keras.Input((4,))
+    part = keras.Model(source, dense(6, "wide")(dense(7, "inner")(source)), name="part")
+    with pytest.warns(UserWarning, match=r"'part'.*6.*4"):
+        new = kn.insert(concat_and_input(), part, "a", strict=False)
+    assert layer_at(new, "part/wide").units == 4
+    works(new)
+
+
 @pytest.mark.parametrize("keywords", [{"locked": "head"}, {"bounds": {"add": (1, 6)}}])
 def test_locked_and_bounded_sizes_are_respected(keywords):
     model = residual(6)

@@ -72,7 +72,8 @@ def test_mappings_have_every_vertex_and_find_short_names():
     assert plan.sizes["inner"] == plan.sizes["encoder/inner"] == 4
     assert plan.old_sizes["inner"] == 6 and len(plan.keep["inner"]) == 4
     assert len(plan.sizes) == len(dict(plan.sizes))
-    assert "encoder/inner" in plan.sizes and "nobody" not in plan.sizes
+    assert "encoder/inner" in plan.sizes and "inner" in plan.sizes
+    assert "nobody" not in plan.sizes and 3 not in plan.sizes
     with pytest.raises(kn.UnknownLayerError, match="named 'nobody'"):
         plan.sizes["nobody"]
 

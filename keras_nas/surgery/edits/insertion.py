@@ -14,6 +14,7 @@ from keras_nas.graph import (
     Seam,
     TensorRef,
     Vertex,
+    flatten,
     refs,
     sort_vertices,
     wrap_layer,
@@ -123,10 +124,11 @@ def _start_as_identity(draft: Draft, site: Site, names: list[str]) -> None:
 def _warn_of_other_widths(
     draft: Draft, owner: str, names: list[str], result: Graph
 ) -> None:
-    vertices = result.body_of(owner).vertices
+    flat = flatten(result)
+    paths = {home: path for path, home in flat.homes.items()}
     for name in names:
         before = draft.vertices(owner)[name].outputs[0].shape
-        after = vertices[name].outputs[0].shape
+        after = flat.specs[flat.tensor(paths[owner, name])].shape
         if before != after:
             warnings.warn(
                 f"'{name}' cannot have the shape {before}; it gets {after}.",
