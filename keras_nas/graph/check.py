@@ -63,17 +63,22 @@ def check_graph(graph: Graph, old: Graph | None = None) -> None:
             _fail(call.path, problem)
 
 
-def grid_problem(graph: Graph) -> tuple[str, str] | None:
+def grid_problem(graph: Graph, size: int | None = None) -> tuple[str, str] | None:
     """Finds a call that what really arrives does not fit.
 
     A nested model that was made for a grid of any size is recorded without one, so the
     recorded shapes do not tell what its readers get on the grid that it is called on.
 
+    Args:
+        graph: The graph.
+        size: Stands for the sizes that the inputs of the network leave to the data;
+            None asks nothing of these.
+
     Returns:
         Path of the call and a sentence, or None.
     """
     flat = flatten(graph)
-    if not any(_is_called_on_more(flat, call) for call in flat.calls):
+    if size is None and not any(_is_called_on_more(flat, call) for call in flat.calls):
         return None
     real: dict[TensorRef, TensorSpec] = {}
     for call in flat.calls:
@@ -82,6 +87,8 @@ def grid_problem(graph: Graph) -> tuple[str, str] | None:
         outputs = call.outputs
         if call.part.is_input and found:
             outputs = (TensorSpec(arriving[0].shape, outputs[0].dtype),)
+        elif call.part.is_input and size is not None:
+            outputs = tuple(_of_size(spec, size) for spec in outputs)
         elif arriving != [flat.specs[ref] for ref in found]:
             try:
                 outputs = infer_outputs(graph, call, arriving)
@@ -93,6 +100,12 @@ def grid_problem(graph: Graph) -> tuple[str, str] | None:
         for number, spec in enumerate(outputs):
             real[TensorRef(call.path, number)] = spec
     return None
+
+
+def _of_size(spec: TensorSpec, size: int) -> TensorSpec:
+    """Fills in the sizes that a shape leaves open, but for the batch."""
+    filled = (size if axis is None else axis for axis in spec.shape[1:])
+    return TensorSpec((*spec.shape[:1], *filled), spec.dtype)
 
 
 def _is_called_on_more(flat: FlatGraph, call: Call) -> bool:

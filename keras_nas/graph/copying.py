@@ -72,17 +72,22 @@ def create(part: Part) -> Any:
     Raises:
         UnsupportedModelError: Neither its config nor a copy of the original works.
     """
+    new = _create(part)
+    # Neither settings nor the template know that an edit has given another name.
+    new.name = part.name
+    return new
+
+
+def _create(part: Part) -> Any:
     original_is_good = part.template is not None and not part.is_edited
     if original_is_good and (part.is_operation or part.is_opaque):
         return _copy_template(part, None)
     try:
-        new = from_config(part.cls, part.config, part.custom_objects)
+        return from_config(part.cls, part.config, part.custom_objects)
     except Exception as error:
         if original_is_good:
             return _copy_template(part, error)
         raise _cannot_copy(part, error) from error
-    new.name = part.name
-    return new
 
 
 def _copy_template(part: Part, cause: Exception | None) -> Any:

@@ -165,6 +165,7 @@ class SpaceBreeder(Breeder):
                 )
 
     def _candidate(self, architecture: Any, rng: np.random.Generator) -> Candidate:
+        architecture = _without_numpy(architecture)
         canonical = getattr(self.space, "canonical", lambda same: same)
         seed = int(rng.integers(2**31 - 1))
         return Candidate(
@@ -184,6 +185,15 @@ class SpaceBreeder(Breeder):
     def settings(self) -> dict[str, Any]:
         """Returns what the space says of itself."""
         return {"space": note_of(self.space)}
+
+
+def _without_numpy(value: Any) -> Any:
+    """Exchanges numbers and arrays of numpy, which generators draw and JSON lacks."""
+    if isinstance(value, Mapping):
+        return {key: _without_numpy(entry) for key, entry in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_without_numpy, value))
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def note_of(thing: Any) -> Any:

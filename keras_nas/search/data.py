@@ -100,7 +100,7 @@ def batches(
 
 
 def as_arrays(
-    x: Any, y: Any = None, where: str = ""
+    x: Any, y: Any = None, where: str = "", num_axes: int = 3
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brings arrays, a `tf.data.Dataset` or a `PyDataset` to two arrays.
 
@@ -111,6 +111,7 @@ def as_arrays(
         x: Samples, or a dataset of pairs.
         y: Labels; None for a dataset.
         where: What messages add to the names ``x`` and ``y``.
+        num_axes: Axes of one sample, by which single samples are told from batches.
 
     Raises:
         InvalidRequestError: No labels, labels twice, samples of different shapes, an
@@ -119,7 +120,7 @@ def as_arrays(
     if y is None and isinstance(x, (tuple, list)) and len(x) == 2:
         x, y = x
     if y is None:
-        return _read_dataset(x, where)
+        return _read_dataset(x, where, num_axes)
     if _is_sequence(x) or _is_stream(x):
         raise InvalidRequestError(
             f"A dataset has its labels in it already.\n\nLeave y out: fit(dataset), or "
@@ -141,14 +142,17 @@ def _array(name: str, given: Any, where: str) -> np.ndarray:
 
 
 def _is_sequence(data: Any) -> bool:
-    return hasattr(data, "__getitem__") and hasattr(data, "num_batches")
+    # Asked of the class: the number itself may be missing.
+    return hasattr(data, "__getitem__") and hasattr(type(data), "num_batches")
 
 
 def _is_stream(data: Any) -> bool:
     return hasattr(data, "element_spec")
 
 
-def _read_dataset(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_dataset(
+    dataset: Any, where: str, num_axes: int
+) -> tuple[np.ndarray, np.ndarray]:
     if _is_sequence(dataset):
         stream = (dataset[index] for index in range(_num_batches(dataset)))
     elif _is_stream(dataset):
@@ -175,8 +179,7 @@ def _read_dataset(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
             f"Received: {type(dataset).__name__}{where}"
         )
     xs, ys = zip(*pairs, strict=True)
-    # A single number is no batch of labels: the dataset is not batched.
-    join = np.stack if ys[0].ndim == 0 else np.concatenate
+    join = np.stack if _is_single(xs[0], ys[0], num_axes) else np.concatenate
     try:
         return join(xs), join(ys)
     except ValueError as error:
@@ -187,8 +190,19 @@ def _read_dataset(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
         ) from error
 
 
+def _is_single(x: np.ndarray, y: np.ndarray, num_axes: int) -> bool:
+    """Whether a pair is one sample: the dataset is not batched."""
+    return y.ndim == 0 or (x.ndim == num_axes and len(x) != len(y))
+
+
 def _num_batches(dataset: Any) -> int:
-    count = dataset.num_batches
+    try:
+        count = dataset.num_batches
+    except (NotImplementedError, TypeError, AttributeError) as error:
+        raise InvalidRequestError(
+            "The dataset does not say how many batches it has.\n\nGive its class a "
+            f"method __len__ that does. Received: {type(dataset).__name__}"
+        ) from error
     if count is None:
         _refuse_endless(dataset)
     return int(count)
@@ -208,12 +222,19 @@ def _plain(tensor: Any) -> np.ndarray:
 
 
 def split_data(
-    x: np.ndarray, y: np.ndarray, fraction: Any, seed: int
+    x: np.ndarray, y: np.ndarray, fraction: Any, seed: int, has_labels: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the positions of training and validation samples, class by class.
 
     Every class has the same part of its samples in the validation data, and at least
-    one in each of both.
+    one in each of both. What may be no labels is split so if it can be.
+
+    Args:
+        x: Samples.
+        y: Labels, or any targets.
+        fraction: Part of the samples to validate with.
+        seed: Of the run.
+        has_labels: Whether `y` is known to be labels.
 
     Raises:
         InvalidRequestError: No fraction, or a class with a single sample.
@@ -227,6 +248,9 @@ def split_data(
     fraction = float(fraction)
     rng = generator(seed, Purpose.SPLIT)
     classes = class_numbers(y)
+    if classes is not None and not has_labels:
+        counts = np.unique(classes, return_counts=True)[1]
+        classes = classes if counts.min() > 1 else None
     if classes is None:
         order = rng.permutation(len(x))
         size = min(max(1, round(fraction * len(x))), len(x) - 1)
@@ -250,7 +274,12 @@ def split_data(
 def class_numbers(y: np.ndarray) -> np.ndarray | None:
     """Returns the class of every sample; None if `y` is no labels."""
     if y.ndim == 2 and y.shape[1] > 1:
-        return np.argmax(y, axis=1)
-    if np.issubdtype(y.dtype, np.integer) or y.dtype == bool:
+        return np.argmax(y, axis=1) if is_one_hot(y) else None
+    if y.size == len(y) and y.dtype.kind in "iub":
         return y.reshape(-1).astype(np.int64)
     return None
+
+
+def is_one_hot(y: np.ndarray) -> bool:
+    """Whether the rows of a matrix are one-hot, or probabilities of classes."""
+    return bool(np.allclose(y.sum(axis=1), 1, atol=1e-3) and y.min() >= 0)

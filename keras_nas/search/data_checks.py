@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.search.data import Split, as_arrays, split_data
+from keras_nas.search.data import Split, as_arrays, is_one_hot, split_data
 
 # More classes than these are believed only if there are as many samples.
 _MANY_CLASSES = 10_000
@@ -49,7 +49,7 @@ def prepare(
                 f"{len(x)} samples are too few to train and validate with.\n\nGive "
                 f"more, or validation_data. Received: x of shape {x.shape}"
             )
-        train, validation = split_data(x, y, validation_split, seed)
+        train, validation = split_data(x, y, validation_split, seed, wants_labels)
         split = Split(x[train], y[train], x[validation], y[validation])
     else:
         pair = validation_data if _is_pair(validation_data) else (validation_data, None)
@@ -77,7 +77,8 @@ def _checked(
     where: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     x, y = pair
-    x, y = as_arrays(x, y, where)
+    num_axes = 3 if input_shape is None else len(input_shape)
+    x, y = as_arrays(x, y, where, num_axes)
     _check_inputs(x, input_shape, where)
     if y.ndim == 0 or len(x) != len(y):
         count = "one number" if y.ndim == 0 else f"{len(y)} labels"
@@ -89,7 +90,8 @@ def _checked(
     _check_numbers(y, where)
     if wants_labels:
         y = _check_labels(y, has_model, where)
-    return x.astype("float32") if x.dtype == np.float64 else x, y
+    is_wide = x.dtype.kind == "f" and x.itemsize > 4
+    return x.astype("float32") if is_wide else x, y
 
 
 def _check_inputs(x: np.ndarray, input_shape: tuple | None, where: str) -> None:
@@ -182,7 +184,7 @@ def _check_labels(y: np.ndarray, has_model: bool, where: str) -> np.ndarray:
 
 
 def _check_one_hot(y: np.ndarray, where: str) -> np.ndarray:
-    if not (np.allclose(y.sum(axis=1), 1, atol=1e-3) and y.min() >= 0):
+    if not is_one_hot(y):
         raise InvalidRequestError(
             f"Rows of labels of shape {y.shape} do not add up to 1, as one-hot labels "
             f"do.\n\nGive integer labels (n,), or another task with loss=... . "

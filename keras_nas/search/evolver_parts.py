@@ -95,9 +95,14 @@ def check_classes(model: Any, data: Split) -> None:
     if data.is_sparse:
         check_class_count(wanted, len(data.y))
     name = model.layers[-1].name
+    advice = f"a head of that size: keras_nas.resize(model, '{name}', {wanted})"
+    if data.is_sparse and (shape[-1], wanted) == (1, 2):
+        advice = (
+            "two outputs, or keep the one, the probability of the second class, and "
+            "give loss='binary_crossentropy', metrics=['accuracy']"
+        )
     raise InvalidRequestError(
         f"Outputs of shape {shape} do not fit {wanted} classes.\n\nGive the "
-        f"model a head of that size: keras_nas.resize(model, '{name}', {wanted}). "
-        f"Received: labels of shape {data.y.shape}"
+        f"model {advice}. Received: labels of shape {data.y.shape}"
     )
 

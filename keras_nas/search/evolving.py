@@ -19,6 +19,7 @@ from keras_nas.search.breeding import (
     note_of,
 )
 from keras_nas.search.evaluation import CandidateError, load_model
+from keras_nas.search.journal import plain
 from keras_nas.search.trial import Proposal
 from keras_nas.surgery import Graph
 
@@ -69,7 +70,7 @@ class GraphBreeder(Breeder):
         self.crossover = crossover
         self.mutate_training = mutate_training
         self.crossover_training = crossover_training
-        self.training = dict(training or {})
+        self.training = plain(training or {})
         self.context = context
         self.inherits = inherits
         self._known: OrderedDict[int, Graph] = OrderedDict()
@@ -140,27 +141,28 @@ class GraphBreeder(Breeder):
     def _crossed(self, first: Graph, second: Graph, rng: np.random.Generator) -> Graph:
         if self.crossover is None:
             return first
-        return self.crossover(first, second, rng)[0]
+        return _graph_of(self.crossover(first, second, rng)[0], "crossover")
 
     def _crossed_training(
         self, first: Mapping, second: Mapping, rng: np.random.Generator
     ) -> dict:
         if self.crossover_training is None or not first:
             return dict(first)
-        return dict(self.crossover_training(first, second, rng)[0])
+        return plain(self.crossover_training(first, second, rng)[0])
 
     def _mutated(
         self, graph: Graph, training: Mapping, rng: np.random.Generator
     ) -> tuple[Graph, dict]:
         child = graph
         if self.mutate is not None:
-            child = self.mutate(graph, rng, self.context)
+            child = _graph_of(self.mutate(graph, rng, self.context), "mutation")
         return child, self._mutated_training(training, rng)
 
     def _mutated_training(self, training: Mapping, rng: np.random.Generator) -> dict:
         if self.mutate_training is None or not training:
             return dict(training)
-        return dict(self.mutate_training(dict(training), rng))
+        # Numbers of numpy, which generators draw, are none for the journal.
+        return plain(self.mutate_training(dict(training), rng))
 
     def _candidate(
         self, graph: Graph, training: Mapping, rng: np.random.Generator
@@ -196,6 +198,13 @@ class GraphBreeder(Breeder):
         """Drops the graphs of trials that cannot become parents any more."""
         for number in [number for number in self._known if number not in live]:
             del self._known[number]
+
+
+def _graph_of(made: Any, maker: str) -> Graph:
+    """Returns what a function of the user has made, if it is a graph."""
+    if not isinstance(made, Graph):
+        raise CandidateError(f"the {maker} returned a {type(made).__name__}, no graph")
+    return made
 
 
 def weights_checksum(model: Any) -> int:

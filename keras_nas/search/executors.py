@@ -7,6 +7,7 @@ from concurrent import futures
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_whole
 from keras_nas.search.processes import ProcessRunner
 from keras_nas.search.remote import FutureRunner, RayExecutor
 from keras_nas.search.runners import InlineRunner, Runner
@@ -37,7 +38,7 @@ def as_runner(executor: Any, workers: int, recycle: int) -> Runner:
         return executor
     if isinstance(executor, futures.Executor):
         return FutureRunner(executor, workers if workers > 1 else None)
-    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+    if not is_whole(workers) or workers < 1:
         raise InvalidRequestError(
             f"{workers!r} is no number of workers.\n\nGive 1 for this process, or how "
             f"many processes (this machine has {os.cpu_count()} cores). Received: "

@@ -53,6 +53,13 @@ class Place:
     error: str | None = None
 
 
+def _exceeded(costs: Mapping[str, float], limits: Mapping[str, float]) -> str:
+    """Returns the costs that are above their limits."""
+    return ", ".join(
+        f"{costs[name]:g} {name}" for name in limits if costs[name] > limits[name]
+    )
+
+
 class Nursery:
     """Makes the candidates of one round.
 
@@ -106,7 +113,10 @@ class Nursery:
                 continue
             return self._settle(place)
         if self._is_too_large(place.costs):
-            place.error = f"none of {place.draws} draws kept the constraints"
+            place.error = (
+                f"none of {place.draws} draws kept the constraints; the last one has "
+                f"{_exceeded(place.costs, self.search.limits)}"
+            )
             return place
         # All children of these parents are known, but others may have new ones; where
         # even free draws give nothing new, there is nothing.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_finite
 
 COSTS = ("params", "flops", "memory")
 _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "seconds", *COSTS)
@@ -153,8 +154,7 @@ def check_limits(limits: Mapping[str, float] | None) -> dict[str, float]:
     """
     limits = dict(limits or {})
     for name, limit in limits.items():
-        is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
-        if name not in COSTS or not is_number or not limit > 0:
+        if name not in COSTS or not is_finite(limit) or limit <= 0:
             raise InvalidRequestError(
                 f"A candidate cannot be limited to {limit!r} {name!r}.\n\nGive "
                 f"positive limits of {', '.join(COSTS)}. Received: {limits!r}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import pickle
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from keras_nas.axes import MaybeNone
 from keras_nas.errors import InvalidRequestError
-from keras_nas.search.evaluation import Evaluator, Job, Outcome, run_job
+from keras_nas.numeric import is_whole
+from keras_nas.search.evaluation import Evaluator, Job, Outcome, describe, run_job
 from keras_nas.search.runners import GRACE_S, START_S, Runner
 
 _READY = "ready"
@@ -54,7 +58,7 @@ class ProcessRunner(Runner):
 
     def __init__(self, workers: int = 2, recycle: int = 25):
         for name, value in (("workers", workers), ("recycle", recycle)):
-            if not isinstance(value, int) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise InvalidRequestError(
                     f"{value!r} is no number of {name}.\n\nGive a whole number of at "
                     f"least 1. Received: {name}={value!r}"
@@ -63,6 +67,18 @@ class ProcessRunner(Runner):
         self.recycle = recycle
         self._context = multiprocessing.get_context("spawn")
         self._all: list[_Worker] = []
+
+    def check(self, evaluator: Evaluator) -> None:
+        """Refuses what cannot be sent to another process: lambdas, local functions."""
+        try:
+            # Arrays are passed by, and not copied.
+            ForkingPickler(io.BytesIO(), 5, True, lambda buffer: None).dump(evaluator)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise InvalidRequestError(
+                f"The evaluation cannot be sent to another process: {error!s:.160}.\n\n"
+                f"Define its functions (objective, loss, metrics) at the top of a "
+                f"module, or use workers=1. Received: {type(evaluator).__name__}"
+            ) from error
 
     def run(
         self, evaluator: Evaluator, jobs: Iterator[Job]
@@ -177,4 +193,7 @@ def _work(pipe: Any) -> None:
             evaluator, job = pipe.recv()
         except EOFError:
             return
+        except Exception as error:  # noqa: BLE001  Of a module that is not here.
+            pipe.send(Outcome({}, f"cannot be read in a process: {describe(error)}"))
+            continue
         pipe.send(run_job(evaluator, job))

@@ -12,7 +12,9 @@ from keras_nas.search import journal
 from keras_nas.search.evaluation import CandidateError, load_model
 from keras_nas.search.files import Files
 from keras_nas.search.pareto import pareto_front
+from keras_nas.search.setting_checks import as_path
 from keras_nas.search.state import State
+from keras_nas.search.strategies.base import check_count
 from keras_nas.search.summary import Leaderboard, history, leaderboard_rows
 from keras_nas.search.trial import Status, Trial, best_first
 
@@ -55,8 +57,9 @@ class SearchResult:
         Raises:
             JournalError: There is none, or it is damaged.
         """
-        header, events = journal.read(Path(directory))
-        return cls(Path(directory), State.replay(events), "", header["settings"])
+        path = as_path(directory)
+        header, events = journal.read(path)
+        return cls(path, State.replay(events), "", header["settings"])
 
     def save(self, directory: str | Path) -> None:
         """Copies the journal and the models that are kept to another directory.
@@ -64,7 +67,7 @@ class SearchResult:
         Raises:
             SearchError: It is a file, or there is something in it.
         """
-        target = Path(directory)
+        target = as_path(directory)
         if target.exists() and not target.is_dir():
             raise SearchError(
                 f"'{target}' is a file.\n\nGive a new directory. Received: "
@@ -118,6 +121,7 @@ class SearchResult:
 
     def leaderboard(self, count: int = 10) -> Leaderboard:
         """Returns the best trials as rows, best first; ``print`` it for a table."""
+        check_count("count", count, 0)
         return Leaderboard(leaderboard_rows(self.trials, count))
 
     def pareto(self) -> list[Trial]:
@@ -141,7 +145,9 @@ class SearchResult:
         Raises:
             SearchError: It is not; only the best and the last ones are kept.
         """
-        number = trial if isinstance(trial, int) else trial.owner
+        if not isinstance(trial, Trial):
+            check_count("trial", trial, 0)
+        number = trial.owner if isinstance(trial, Trial) else trial
         path = self.directory / "models" / f"{number:05d}.keras"
         try:
             return load_model(path, with_optimizer=with_optimizer)
@@ -149,7 +155,7 @@ class SearchResult:
             raise SearchError(
                 f"The model of trial {number} is not there: {error}.\n\nOnly the best "
                 f"models and those of the last generation are kept; keep=... keeps "
-                f"more. Received: {trial if isinstance(trial, int) else number!r}"
+                f"more. Received: {number!r}"
             ) from error
 
     def best_model(self, *, with_optimizer: bool = False) -> Any:

@@ -28,6 +28,13 @@ class Runner(abc.ABC):
     #: Whether jobs leave this process.
     is_remote = True
 
+    def check(self, evaluator: Evaluator) -> None:
+        """Refuses an evaluator that cannot work there, before anything is begun.
+
+        Raises:
+            InvalidRequestError: It cannot.
+        """
+
     @abc.abstractmethod
     def run(
         self, evaluator: Evaluator, jobs: Iterator[Job]

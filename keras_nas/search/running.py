@@ -7,12 +7,12 @@ import gc
 import math
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
-from keras_nas.errors import SearchError
+from keras_nas.errors import InvalidRequestError, SearchError
 from keras_nas.graph import names_anew
 from keras_nas.search.evaluation import CandidateError, Job, Outcome
 from keras_nas.search.executors import as_runner
@@ -41,6 +41,8 @@ class Run:
 
     def __init__(self, search: Any):
         self.search = search
+        self.runner = as_runner(search.executor, search.workers, search.recycle)
+        self.runner.check(search.evaluator)
         versions = {"keras": keras.__version__, "python": platform.python_version()}
         versions["backend"] = keras.config.backend()
         self.journal = Journal.open(search.directory, search.settings(), versions)
@@ -53,7 +55,6 @@ class Run:
             self.strategy = copy.deepcopy(search.strategy)
             for entry in self.state.closed:
                 self.strategy.tell(entry.in_order())
-            self.runner = as_runner(search.executor, search.workers, search.recycle)
         except BaseException:
             self.journal.close()
             raise
@@ -93,6 +94,8 @@ class Run:
             if reason is not None:
                 return reason
             entry = self.state.open or self._ask()
+            if entry is None:
+                return "the strategy proposes nothing more"
             self._sweep(entry)
             self.search.callbacks.on_generation_begin(entry.number)
             if not self._evaluate(entry):
@@ -127,16 +130,30 @@ class Run:
         # As the journal holds it, so that a resumed run knows exactly the same.
         self.state.apply(self.journal.append(event))
 
-    def _ask(self) -> Round:
+    def _ask(self) -> Round | None:
+        """Begins a round; None if the strategy has nothing to propose."""
         number, first = len(self.state.rounds), self.state.num_trials
         rng = generator(self.search.seed, Purpose.ASK, number)
-        proposals = self.strategy.ask(rng)
+        proposals = self._proposals(rng)
+        if not proposals:
+            return None
         if self.search.budget.trials is not None:
             proposals = proposals[: self.search.budget.trials - first]
         rows = [proposal.to_json() for proposal in proposals]
         event = {"event": "ask", "round": number, "first": first}
         self._write({**event, "proposals": rows})
         return self.state.rounds[-1]
+
+    def _proposals(self, rng: Any) -> list[Proposal]:
+        given = self.strategy.ask(rng)
+        is_list = isinstance(given, Sequence)
+        if not is_list or not all(isinstance(one, Proposal) for one in given):
+            raise InvalidRequestError(
+                f"A {type(self.strategy).__name__} proposes what is no list of "
+                f"proposals.\n\nReturn a list of Proposal objects from ask(rng). "
+                f"Received: {given!r:.80}"
+            )
+        return list(given)
 
     def _close(self, entry: Round) -> None:
         self._write({"event": "close", "round": entry.number})
@@ -153,6 +170,15 @@ class Run:
                 f"{failed[0].error}.\n\nLook into that one: the data, the loss or the "
                 f"model may be wrong. Received: {str(self.search.directory)!r}"
             )
+
+    def _refuse_unmakeable(self, places: Mapping[int, Place]) -> None:
+        """Ends a search whose first candidates cannot even be made.
+
+        Each may have taken many draws, and a round may have many candidates. They are
+        made in the same order with any number of workers.
+        """
+        if all(place.error is not None for place in places.values()):
+            self._refuse_failure(least=_HOPELESS)
 
     def _sweep(self, entry: Round | None) -> None:
         """Deletes all models that nobody needs any more."""
@@ -193,6 +219,7 @@ class Run:
             places[number] = place
             if place.error is not None:
                 self._record(nursery.judge(place, Outcome({}, place.error)))
+                self._refuse_unmakeable(places)
             elif place.twin is None:
                 yield self._job(place)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
-from keras_nas.numeric import is_finite
+from keras_nas.numeric import is_finite, is_whole
 from keras_nas.search.executors import as_runner
 from keras_nas.search.objectives import check_limits
 from keras_nas.search.strategies.base import check_count
@@ -61,12 +61,27 @@ def check_seed(seed: Any) -> int:
     Raises:
         InvalidRequestError: It is none.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise InvalidRequestError(
             f"{seed!r} is no seed.\n\nGive a whole number of at least 0. Received: "
             f"seed={seed!r}"
         )
-    return seed
+    return int(seed)
+
+
+def as_path(directory: Any) -> Path:
+    """Returns the path of a directory.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    try:
+        return Path(directory)
+    except TypeError as error:
+        raise InvalidRequestError(
+            f"{directory!r:.60} is no directory.\n\nGive its name. Received: "
+            f"directory={directory!r:.60}"
+        ) from error
 
 
 def check_directory(directory: Any) -> Path | None:
@@ -77,13 +92,7 @@ def check_directory(directory: Any) -> Path | None:
     """
     if directory is None:
         return None
-    try:
-        path = Path(directory)
-    except TypeError as error:
-        raise InvalidRequestError(
-            f"{directory!r:.60} is no directory.\n\nGive its name, or None for a "
-            f"temporary one. Received: directory={directory!r:.60}"
-        ) from error
+    path = as_path(directory)
     if path.exists() and not path.is_dir():
         raise InvalidRequestError(
             f"'{path}' is a file, and no directory.\n\nGive a new or empty directory, "

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas.search.callbacks import EvolverCallback
+from keras_nas.search.setting_checks import as_path
 from keras_nas.search.trial import Trial
 
 _count = itertools.count()
@@ -34,7 +35,7 @@ class TensorBoardCallback(EvolverCallback):
     """
 
     def __init__(self, directory: str | Path):
-        self._directory = Path(directory)
+        self._directory = as_path(directory)
         self._path: Path | None = None
 
     def on_candidate_end(self, trial: Trial) -> None:

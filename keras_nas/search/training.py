@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_whole
 from keras_nas.search.data import Split, batches
 from keras_nas.search.evaluation import (
     CandidateError,
@@ -98,15 +99,14 @@ class TrainingEvaluator(Evaluator):
             ("batch_size", batch_size, 1),
             ("recalibration", recalibration, 0),
         ):
-            is_count = isinstance(value, (int, np.integer))
-            if isinstance(value, bool) or not is_count or value < least:
+            if not is_whole(value) or value < least:
                 raise InvalidRequestError(
                     f"{value!r} is no number of samples or batches.\n\nGive a whole "
                     f"number of at least {least}. Received: {name}={value!r}"
                 )
-        self.steps = steps
-        self.batch_size = batch_size
-        self.training = {**DEFAULT_TRAINING, "batch_size": batch_size}
+        self.steps = int(steps)
+        self.batch_size = int(batch_size)
+        self.training = {**DEFAULT_TRAINING, "batch_size": self.batch_size}
         self.training.update(training or {})
         self.loss = loss
         self.metrics = ["accuracy"] if metrics is None and loss is None else metrics
@@ -179,7 +179,7 @@ class TrainingEvaluator(Evaluator):
         metrics = self._train(trainer, used, deadline)
         if self.recalibration:
             last = merged(used[-self.recalibration :], self.data.x[0].size)
-            recalibrate(model, self.data.x, last)
+            recalibrate(trainer, self.data.x, last)
         metrics.update(self._score(model, trainer))
         return metrics
 
@@ -190,8 +190,7 @@ class TrainingEvaluator(Evaluator):
         goes on with, but no loss, which only code could load. It is not compiled where
         a child could not go on.
         """
-        # A list of one would make Keras warn of every array.
-        trainer = keras.Model(*map(_only_or_all, (model.inputs, model.outputs)))
+        trainer = _bare(model)
         optimizer = make_optimizer(training)
         if self.inherits and has_same_order(model, trainer):
             model.compile(carried_optimizer(model, optimizer))
@@ -308,6 +307,14 @@ def _load_once(directory: str) -> Split:
     return Split.load(Path(directory))
 
 
+def _bare(model: Any) -> Any:
+    """Returns a model of the same layers that takes and gives plain arrays.
+
+    A list or dict of one would make Keras warn of every array.
+    """
+    return keras.Model(*map(_only_or_all, (model.inputs, model.outputs)))
+
+
 def _only_or_all(tensors: list) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
@@ -321,7 +328,8 @@ def fresh_metric(metric: Any) -> Any:
 
 def default_loss(model: Any, data: Split) -> Any:
     """Returns the cross-entropy for the labels and the outputs of a model."""
-    outputs = keras.ops.convert_to_numpy(model(data.x_val[:8], training=False))
+    bare = _bare(model)
+    outputs = keras.ops.convert_to_numpy(bare(data.x_val[:8], training=False))
     from_logits = not are_probabilities(outputs)
     if data.is_sparse:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)

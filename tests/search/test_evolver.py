@@ -212,6 +212,7 @@ def test_population_of_zero_or_one_is_refused(size):
         ({"workers": 0}, "0 is no number of workers"),
         ({"constraints": {"size": 3}}, "limited to 3 'size'"),
         ({"constraints": 3}, "3 are no limits"),
+        ({"constraints": {"params": float("inf")}}, "limited to inf 'params'"),
         ({"smoothing": 1}, "of the old score cannot stay"),
         ({"directory": 3}, "3 is no directory"),
         ({"directory": __file__}, "is a file, and no directory"),
@@ -286,6 +287,40 @@ def test_model_with_another_number_of_classes_is_refused_with_what_to_do():
     evolver = kn.KerasEvolver(evolver_job.network(), verbose=0)
     with pytest.raises(InvalidRequestError, match=r"resize\(model, 'head', 4\)"):
         evolver.fit(evolver_job.X, np.arange(80) % 4)
+    one = kn.resize(evolver_job.network(), "head", 1)
+    with pytest.raises(InvalidRequestError, match="loss='binary_crossentropy'"):
+        kn.KerasEvolver(one, verbose=0).fit(evolver_job.X, evolver_job.Y)
+
+
+def test_model_with_a_named_output_evolves_with_numbers_of_numpy():
+    model = evolver_job.network()
+    named = keras.Model(model.inputs, {"class": model.outputs[0]})
+    evolver = kn.KerasEvolver(
+        named,
+        population_size=np.int64(2),
+        generations=1,
+        crossover_probability=np.float32(0.5),
+        constraints={"params": np.int64(10_000)},
+        mutate_training=lambda settings, rng: {
+            **settings, "batch_size": rng.choice([8, 16])
+        },
+        verbose=0,
+    )
+    result = evolver.fit(
+        evolver_job.X,
+        evolver_job.Y,
+        batch_size=np.int64(8),
+        steps_per_generation=np.int64(2),
+    )
+    assert [trial.status for trial in result.trials] == [Status.DONE] * 2
+    assert set(evolver.best_model.output) == {"class"}
+
+
+def test_mutation_that_returns_no_graph_is_named():
+    evolver = evolver_job.evolver(None, mutation=lambda *given: None, generations=1)
+    errors = [trial.error for trial in evolver_job.fit(evolver).trials]
+    said = "cannot be made: the mutation returned a NoneType, no graph"
+    assert errors == [None, said, said]
 
 
 def test_images_without_channels_are_refused_with_what_to_do():

@@ -74,6 +74,14 @@ def test_endless_dataset_is_refused():
         prepare(dataset)
 
 
+class Unsized(keras.utils.PyDataset):
+    def __getitem__(self, index):
+        return X, Y
+
+    def __len__(self):
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("x", "y", "match"),
     [
@@ -99,11 +107,39 @@ def test_endless_dataset_is_refused():
         (X, [[1], [1, 2]], r"y is no array.*\n\nGive one array of numpy"),
         ([X[0], X[1, :2]] * 2, Y[:4], "x is no array"),
         (X, 3, "20 samples and one number"),
+        (Unsized(), None, "does not say how many batches"),
     ],
 )
 def test_bad_data_are_refused(x, y, match):
     with pytest.raises(InvalidRequestError, match=match):
         prepare(x, y)
+
+
+@pytest.mark.parametrize("y", [np.eye(5)[Y], Y[:, None]])
+def test_samples_one_by_one_may_have_rows_of_labels(y):
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices((X, y))
+    assert prepare(dataset).fingerprint() == prepare(X, y).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        (X > 0).astype(int),  # A mask for every image.
+        np.arange(20),  # Numbers that are no classes, each only once.
+        RNG.normal(size=(20, 19)),
+    ],
+)
+def test_targets_that_are_no_labels_are_split_by_chance(y):
+    split = prepare(X, y, validation_split=0.25, wants_labels=False)
+    assert (len(split.y), len(split.y_val)) == (15, 5)
+    with pytest.raises(InvalidRequestError):
+        prepare(X, y, validation_split=0.25)
+
+
+def test_numbers_of_more_digits_become_float32():
+    assert prepare(X.astype(np.longdouble), Y).x.dtype == np.float32
 
 
 @pytest.mark.parametrize("shape", [(64,), ()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from search_fakes import Bits, TextBreeder, TextEvaluator, comparable
 
@@ -120,8 +121,51 @@ def test_constraints_are_kept_and_cost_nothing():
 
 
 def test_constraint_that_nothing_keeps_ends_the_search():
-    with pytest.raises(SearchError, match="none of 7 draws kept the constraints"):
+    match = "none of 7 draws kept the constraints; the last one has 1[0-6] params"
+    with pytest.raises(SearchError, match=match):
         search(constraints={"params": 1}, max_draws=7).run()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_first_candidates_that_cannot_be_made_end_the_search_at_once(workers):
+    executor = ThreadPoolExecutor(workers)
+    limits = {"constraints": {"params": 1}, "budget": Budget(trials=50)}
+    with pytest.raises(SearchError, match="All 5 candidates so far have failed"):
+        search(RandomSearch(50), executor=executor, **limits).run()
+    executor.shutdown()
+
+
+def test_numbers_of_numpy_can_be_searched():
+    class Drawn(Bits):
+        def sample(self, rng):
+            return {"bits": rng.integers(2, size=3), "width": rng.choice([4, 8])}
+
+    number = FunctionEvaluator(lambda made, seed: {"val_accuracy": made["width"]})
+    settings = {"seed": np.int64(3), "constraints": None, "workers": np.int64(1)}
+    result = search(None, number, Drawn(), budget=Budget(trials=8), **settings).run()
+    assert not any(trial.has_failed for trial in result.trials)
+    assert result.best_architecture["width"] == 8
+    assert type(result.best_architecture["bits"]) is list
+
+
+def test_strategy_without_further_proposals_ends_the_search():
+    class Once(RandomSearch):
+        def ask(self, rng):
+            done, self.done = getattr(self, "done", False), True
+            return [] if done else super().ask(rng)
+
+    result = search(Once(4), budget=Budget(trials=12)).run()
+    assert len(result.trials) == 4
+    assert result.reason == "the strategy proposes nothing more"
+
+
+def test_strategy_that_proposes_something_else_is_refused():
+    class Wrong(RandomSearch):
+        def ask(self, rng):
+            return [0]
+
+    with pytest.raises(InvalidRequestError, match=r"no list of proposals(?s:.*): \[0\]"):
+        search(Wrong()).run()
 
 
 def test_costs_are_objectives_and_fronts_are_right():
@@ -334,6 +378,13 @@ def test_result_comes_back_from_its_directory_and_from_a_copy(tmp_path):
         result.save(tmp_path / "b")
     with pytest.raises(SearchError, match="is a file"):
         result.save(tmp_path / "b" / "journal.jsonl")
+    for wrong in (lambda: result.save(None), lambda: SearchResult.load(5)):
+        with pytest.raises(InvalidRequestError, match="(?s)is no directory.*Received: "):
+            wrong()
+    with pytest.raises(InvalidRequestError, match="trial='a'"):
+        result.model("a")
+    with pytest.raises(InvalidRequestError, match="count=-1"):
+        result.leaderboard(-1)
 
 
 def test_history_and_leaderboard_tell_what_happened(tmp_path):
@@ -406,6 +457,14 @@ def test_impossible_budgets_are_refused(limit):
 def test_unknown_objective_names_those_that_there_are():
     with pytest.raises(InvalidRequestError, match=r"Use one of \['seconds', 'val_accuracy'\]"):
         search(objective="accuracy").run()
+
+
+def test_what_no_process_can_be_sent_is_refused_before_the_run_begins(tmp_path):
+    local = FunctionEvaluator(lambda architecture, seed: {"val_accuracy": 0.0})
+    match = r"cannot be sent to another process.*<lambda>.*\n\n.*Received: Function"
+    with pytest.raises(InvalidRequestError, match=f"(?s){match}"):
+        search(None, local, workers=2, directory=tmp_path).run()
+    assert not list(tmp_path.iterdir())
 
 
 def test_process_runner_needs_workers():

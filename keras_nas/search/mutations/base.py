@@ -69,6 +69,7 @@ class VertexMutation(Mutation):
         context: Context = DEFAULT_CONTEXT,
     ) -> Graph:
         """See `Mutation`."""
+        check_call(graph, rng, context)
         paths = self.candidates(graph, context)
         chosen = choose(graph, paths, self.each, self.lean, rng, context)
         for path in chosen:
@@ -126,6 +127,25 @@ def choose(
         return [keys[int(number)]]
     draws = rng.random(len(keys)) < each * weights
     return [key for key, drawn in zip(keys, draws, strict=True) if drawn]
+
+
+def check_call(graph: Any, rng: Any, context: Any) -> None:
+    """Makes sure that a mutation or crossover is called with what it takes.
+
+    Raises:
+        InvalidRequestError: It is not.
+    """
+    for given, kind, example in (
+        (graph, Graph, "keras_nas.Graph.from_model(model)"),
+        (rng, np.random.Generator, "numpy.random.default_rng(0)"),
+        (context, Context, "Context()"),
+    ):
+        if not isinstance(given, kind):
+            raise InvalidRequestError(
+                f"A {type(given).__name__} is no {kind.__name__}.\n\nCall mutations "
+                f"with a graph, a generator and maybe a context; here, {example} "
+                f"makes one. Received: {given!r:.80}"
+            )
 
 
 def check_range(

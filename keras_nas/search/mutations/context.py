@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_whole
 from keras_nas.search.spaces import Block
 
 
@@ -46,8 +48,9 @@ class Context:
     max_vertices: int | None = 300
 
     def __post_init__(self) -> None:
-        shields = self.shields
-        shields = (shields,) if isinstance(shields, str) else tuple(shields)
+        shields: Any = self.shields
+        is_listed = isinstance(shields, Iterable) and not isinstance(shields, str)
+        shields = tuple(shields) if is_listed else (shields,)
         object.__setattr__(self, "shields", shields)
         if not all(isinstance(shield, str) for shield in shields):
             raise InvalidRequestError(
@@ -56,7 +59,7 @@ class Context:
             )
         for name in ("max_params", "max_vertices"):
             limit = getattr(self, name)
-            if limit is not None and (type(limit) is not int or limit < 1):
+            if limit is not None and (not is_whole(limit) or limit < 1):
                 raise InvalidRequestError(
                     f"The limit '{name}' has to be a whole number of at least 1.\n\n"
                     f"Give one, or None for no limit. Received: {name}={limit!r}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas.search.mutations.base import DEFAULT_CONTEXT
+from keras_nas.search.mutations.base import DEFAULT_CONTEXT, check_call
 from keras_nas.search.mutations.context import Context
 from keras_nas.search.mutations.guards import attempt, keywords
 from keras_nas.search.mutations.places import all_places
@@ -58,6 +58,8 @@ def crossover(
 
     Source: ``CrossoverSwap`` and ``VertexCrossover`` of NaiveGAflux.jl.
     """
+    for graph in (first, second):
+        check_call(graph, rng, context)
     ours, theirs = segments(first, context), segments(second, context)
     known = {segment.change for segment in theirs}
     ours = [segment for segment in ours if segment.change in known]

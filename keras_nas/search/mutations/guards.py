@@ -16,6 +16,7 @@ from keras_nas.errors import (
     SolverError,
     UnknownLayerError,
 )
+from keras_nas.graph import grid_problem
 from keras_nas.search.mutations.context import Context
 from keras_nas.search.mutations.places import (
     Place,
@@ -27,6 +28,8 @@ from keras_nas.search.mutations.places import (
 from keras_nas.search.mutations.weighting import is_measurable
 from keras_nas.surgery import Graph
 
+# Stands for the size of a grid that is not known; can be halved five times.
+_ANY_SIZE = 224
 # How surgery says that an edit cannot be done here. All else is a mistake of somebody.
 # A layer is unknown where the edit would drop one that is locked.
 REFUSALS = (InfeasibleError, InvalidRequestError, SolverError, UnknownLayerError)
@@ -56,7 +59,25 @@ def is_allowed(old: Graph, new: Graph, context: Context) -> bool:
         # What is already too large may shrink.
         if limit is not None and number(new) > max(limit, number(old)):
             return False
-    return not context.shields or _are_shields_intact(old, new, context)
+    if context.shields and not _are_shields_intact(old, new, context):
+        return False
+    return not has_open_grid(new) or _fits_as_before(old, new)
+
+
+def has_open_grid(graph: Graph) -> bool:
+    """Whether only the data will tell how large the grid of some input is."""
+    inputs = (place for place in all_places(graph).values() if place.is_input)
+    return any(None in place.spec.shape[1:] for place in inputs)
+
+
+def _fits_as_before(old: Graph, new: Graph) -> bool:
+    """Whether all grids meet on data of some size, if they did before.
+
+    Shapes do not tell: what a pooling gives for unknown sizes is unknown as well.
+    """
+    if grid_problem(new, _ANY_SIZE) is None:
+        return True
+    return grid_problem(old, _ANY_SIZE) is not None
 
 
 def _are_shields_intact(old: Graph, new: Graph, context: Context) -> bool:

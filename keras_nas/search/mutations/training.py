@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real, is_whole
 from keras_nas.search.mutations.base import check_range
 
 
@@ -181,12 +182,12 @@ def check_training(settings: Any) -> dict[str, Any]:
             f"\n\nGive a dict with all three. Received: {settings!r}"
         )
     rate, size = settings["learning_rate"], settings["batch_size"]
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0:
+    if not is_real(rate) or not rate > 0:
         raise InvalidRequestError(
             "The learning rate is a number above 0.\n\nGive one such as 0.001. "
             f"Received: learning_rate={rate!r}"
         )
-    if type(size) is not int or size < 1:
+    if not is_whole(size) or size < 1:
         raise InvalidRequestError(
             "The batch size is a whole number of at least 1.\n\nGive one such as 32. "
             f"Received: batch_size={size!r}"

@@ -14,6 +14,7 @@ from keras_nas.importance import sized_layers
 from keras_nas.search.mutations.base import (
     DEFAULT_CONTEXT,
     Mutation,
+    check_call,
     check_range,
     choose,
 )
@@ -78,6 +79,7 @@ class Width(Mutation):
         context: Context = DEFAULT_CONTEXT,
     ) -> Graph:
         """See `Mutation`."""
+        check_call(graph, rng, context)
         sizes = resizable(graph, context)
         chosen = choose(graph, list(sizes), self.each, self.lean, rng, context)
         requests = {}

@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from keras_nas.errors import InvalidRequestError
+
 # Settings that hold the number of channels that a layer gives.
 WIDTHS = ("filters", "units")
 
@@ -45,7 +47,15 @@ class LayerBlueprint:
             if width is not None and key in settings:
                 settings[key] = width
         layer = getattr(keras.layers, self.kind)
-        return layer(name=names(self.name), **settings)(x)
+        try:
+            return layer(name=names(self.name), **settings)(x)
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise InvalidRequestError(
+                f"Keras makes no {self.kind} here: {reason:.200}\n\nTake it, or that "
+                f"option of a setting, out of the space. Received: {self!s:.120} on a "
+                f"tensor of shape {tuple(x.shape)}"
+            ) from error
 
 
 @dataclass(frozen=True)

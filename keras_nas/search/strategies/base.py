@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real, is_whole
 from keras_nas.search.trial import Proposal, Trial
 
 
@@ -71,8 +72,7 @@ def check_count(name: str, value: Any, least: int) -> int:
     Raises:
         InvalidRequestError: It is not.
     """
-    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if is_whole and value >= least:
+    if is_whole(value) and value >= least:
         return int(value)
     label = name.replace("_", " ")
     label = f"number of {label}" if label.endswith("s") else label
@@ -88,8 +88,7 @@ def check_fraction(name: str, value: Any) -> float:
     Raises:
         InvalidRequestError: It is not.
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and 0 <= value <= 1:
+    if is_real(value) and 0 <= value <= 1:
         return float(value)
     raise InvalidRequestError(
         f"A probability of {value!r} is none.\n\nGive a number between 0 and 1. "

@@ -78,6 +78,16 @@ def test_a_child_computes_with_the_partner_s_layers():
     np.testing.assert_allclose(child(x), expected, rtol=1e-5)
 
 
+def test_a_copied_operation_has_a_name_of_its_own():
+    x = keras.Input((5,), name="x")
+    y = keras.ops.relu(layers.Dense(4, name="wide")(x))
+    graph = kn.Graph.from_model(keras.Model(x, layers.Dense(2, name="head")(y)))
+    [exit_] = [name for name in graph.body_of("").vertices if "relu" in name]
+    model = graph.graft(graph, ("x", exit_), (exit_, exit_)).build()
+    names = [operation.name for operation in model.operations]
+    assert names == ["x", "wide", exit_, "wide_1", f"{exit_}_1", "head"]
+
+
 def test_widths_grow_at_both_ends_so_that_no_weight_is_lost():
     first, second = chain(4, 5, 6, 2, seed=1), chain(9, 7, 3, 2, seed=2)
     child = first.graft(second, ("d0", "d2"), ("d0", "d2")).build()

@@ -30,6 +30,7 @@ from keras_nas.search.mutations import (
     Remove,
     RemoveEdge,
     Width,
+    crossover,
     num_params,
     num_vertices,
 )
@@ -406,6 +407,20 @@ def test_leaning_prefers_the_important_and_keeps_the_average():
     np.testing.assert_array_equal(likelihoods(graph, paths, 0.0, context), 1.0)
 
 
+def test_edges_on_grids_of_any_size_join_what_fits_on_all_of_them():
+    image = keras.Input((None, None, 1), name="image")
+    x = layers.Conv2D(4, 3, name="valid")(image)
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="halved")(x)
+    x = layers.Conv2D(4, 3, padding="same", name="same")(x)
+    x = layers.GlobalMaxPooling2D(name="global")(x)
+    graph = kn.Graph.from_model(keras.Model(image, layers.Dense(3, name="head")(x)))
+    found = [AddEdge()(graph, generator(seed)) for seed in range(6)]
+    changed = [new for new in found if new is not graph]
+    assert 0 < len(changed)
+    for new in changed:
+        assert new.build()(np.zeros((1, 12, 12, 1), "float32")).shape == (1, 3)
+
+
 def test_the_user_s_model_and_the_graph_stay_as_they_are():
     model = residual_net()
     before = [keras.ops.convert_to_numpy(v).copy() for v in model.variables]
@@ -431,6 +446,10 @@ def test_the_user_s_model_and_the_graph_stay_as_they_are():
         (lambda: AddEdge(near=-1), "'near' has to be"),
         (lambda: KernelSize(step=0), "'step' has to be a whole number"),
         (lambda: DropoutRate(highest=1.0), "'highest' has to be"),
+        (lambda: Width()(residual_net(), generator()), "A Functional is no Graph"),
+        (lambda: Insert()(graph_of(residual_net), 5), "A int is no Generator"),
+        (lambda: Remove()(graph_of(residual_net), generator(), {}), "is no Context"),
+        (lambda: crossover(residual_net(), None, generator()), "is no Graph"),
     ],
 )
 def test_wrong_settings_are_refused(make, match):

@@ -226,6 +226,11 @@ def test_spaces_tell_what_they_are():
     )
 
 
+def built(kind, **settings):
+    space = NetworkSpace((4, 4, 1), Series(LayerSpace(kind, **settings), GLOBAL))
+    return space.build(space.sample(np.random.default_rng(0)))
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
@@ -248,6 +253,8 @@ def test_spaces_tell_what_they_are():
             lambda: SMALL.build({"body/times": 0, "pool/kind": "0", "x": 1}),
             r"decides \['x'\], which are not asked for",
         ),
+        (lambda: built("LSTM", units=3), r"no LSTM here: .*ndim=3.*\(None, 4, 4, 1\)"),
+        (lambda: built("Dense", units=3, cells=1), "no Dense here: Unrec.*cells"),
         (lambda: SMALL.canonical([1]), "a dict of plain values, not a list"),
         (lambda: SMALL.build({"body/times": {1}}), "a dict of plain values"),
     ],
