@@ -876,7 +876,7 @@ def test_sequential_model_stays_sequential():
 def test_flags_and_policies_stay():
     source = keras.Input((3,), name="in")
     x = layers.Dense(4, dtype="mixed_float16", name="a")(source)
-    x = layers.Dense(4, dtype="mixed_bfloat16", name="gone")(x)
+    x = layers.Dense(4, dtype="float32", name="gone")(x)
     model = keras.Model(source, layers.Dense(2, dtype="float32", name="head")(x))
     model.get_layer("a").trainable = False
     new = remove(model, "gone")
