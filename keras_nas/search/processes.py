@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -73,7 +72,7 @@ class ProcessRunner(Runner):
         try:
             # Arrays are passed by, and not copied.
             ForkingPickler(io.BytesIO(), 5, True, lambda buffer: None).dump(evaluator)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+        except Exception as error:  # There are many ways to say so.
             raise InvalidRequestError(
                 f"The evaluation cannot be sent to another process: {error!s:.160}.\n\n"
                 f"Define its functions (objective, loss, metrics) at the top of a "

@@ -120,9 +120,12 @@ class SearchResult:
         return self._state.seconds
 
     def leaderboard(self, count: int = 10) -> Leaderboard:
-        """Returns the best trials as rows, best first; ``print`` it for a table."""
+        """Returns the best trials as rows, best first; ``print`` it for a table.
+
+        Finalists come before others, by the mean over their repeated evaluations.
+        """
         check_count("count", count, 0)
-        return Leaderboard(leaderboard_rows(self.trials, count))
+        return Leaderboard(leaderboard_rows(self._state, count))
 
     def pareto(self) -> list[Trial]:
         """Returns the trials that no other one beats in all objectives, best first.

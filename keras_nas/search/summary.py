@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
 from keras_nas.search.state import Round, State
@@ -43,15 +43,20 @@ def history(state: State) -> dict[str, list]:
     return {name: [row[name] for row in rows] for name in HISTORY}
 
 
-def leaderboard_rows(trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:
-    """Returns the best trials, best first, as flat rows."""
-    able = best_first(t for t in trials if not t.has_failed and t.source is None)
+def leaderboard_rows(state: State, count: int) -> list[dict[str, Any]]:
+    """Returns the best trials, best first, as flat rows; finalists before others."""
+    able = [t for t in state.trials if not t.has_failed and t.source is None]
+    means = state.final_means()
+    ranked = best_first(able)
+    # The order of equal ones stays.
+    ranked.sort(key=lambda trial: -means.get(trial.number, -math.inf))
     return [
         {
             "rank": rank,
             "trial": trial.number,
             "generation": trial.round,
             "fitness": trial.fitness,
+            **({"final_mean": means.get(trial.number)} if means else {}),
             **trial.metrics,
             **trial.costs,
             **trial.training,
@@ -59,7 +64,7 @@ def leaderboard_rows(trials: Sequence[Trial], count: int) -> list[dict[str, Any]
             "parents": list(trial.parents),
             "description": trial.description,
         }
-        for rank, trial in enumerate(able[:count], 1)
+        for rank, trial in enumerate(ranked[:count], 1)
     ]
 
 

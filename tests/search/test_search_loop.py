@@ -294,6 +294,10 @@ def test_finalists_are_evaluated_again_and_the_best_mean_wins():
     assert sorted(first) == [0, 1, 2]
     assert result.best_architecture == [1]  # The third was no finalist.
     assert sorted(result.final_means.values()) == pytest.approx([0.1, 0.7])
+    rows = result.leaderboard()
+    assert [row["fitness"] for row in rows] == [0.9, 1.0, 0.8]
+    assert rows[0]["trial"] == result.best.number
+    assert [row["final_mean"] for row in rows] == [pytest.approx(0.7), pytest.approx(0.1), None]
 
 
 def test_finalists_whose_models_are_gone_leave_their_places_to_the_next(tmp_path):
