@@ -143,8 +143,9 @@ def test_plan_without_changes_has_no_picture():
 
 
 def test_plan_is_not_drawn_to_a_file_of_unknown_kind(tmp_path):
-    with pytest.raises(kn.InvalidRequestError, match="cannot be written"):
-        kn.plan(branches(), "free", 3).plot(tmp_path / "plan.xyz")
+    for path in (tmp_path / "plan.xyz", tmp_path, 5):
+        with pytest.raises(kn.InvalidRequestError, match="cannot be written"):
+            kn.plan(branches(), "free", 3).plot(path)
 
 
 def test_importance_has_a_histogram_for_each_family():

@@ -41,9 +41,11 @@ def save_figure(figure: Any, path: str | Path | None) -> None:
     if path is None:
         return
     try:
+        if not Path(path).suffix:
+            raise ValueError("the name has no ending.")
         figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise InvalidRequestError(
             f"The diagram cannot be written: {error}\n\nGive a name such as "
-            f"'figure.png' in a folder that exists. Received: {str(path)!r}"
+            f"'figure.png' in a folder that exists. Received: {path!r}"
         ) from error
