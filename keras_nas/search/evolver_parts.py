@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_nas.errors import InvalidRequestError
+from keras_nas.graph import names_kept
 from keras_nas.search.data import Split
 from keras_nas.search.data_checks import check_class_count
 from keras_nas.search.mutations import Context, crossover
@@ -72,13 +75,15 @@ def input_shape(model: Any, space: Any) -> tuple | None:
     return tuple(inputs[0].shape[1:])
 
 
-def check_classes(model: Any, data: Split) -> None:
-    """Refuses a model whose output does not fit the labels.
+def check_classes(model: Any, space: Any, data: Split) -> None:
+    """Refuses a model or space whose outputs do not fit the labels.
 
     Raises:
-        InvalidRequestError: It has fewer outputs than there are classes, or such
-            that are no classes.
+        InvalidRequestError: There are fewer outputs than classes, or such that are no
+            classes.
     """
+    if model is None:
+        model = _some_model(space)
     if model is None:
         return
     shape = tuple(model.outputs[0].shape)
@@ -95,14 +100,27 @@ def check_classes(model: Any, data: Split) -> None:
     if data.is_sparse:
         check_class_count(wanted, len(data.y))
     name = model.layers[-1].name
-    advice = f"a head of that size: keras_nas.resize(model, '{name}', {wanted})"
+    call = f"keras_nas.resize(model, '{name}', {wanted})"
+    advice = f"Give the model a head of that size: {call}"
+    if space is not None:
+        advice = "Give the space a head of that size"
     if data.is_sparse and (shape[-1], wanted) == (1, 2):
         advice = (
-            "two outputs, or keep the one, the probability of the second class, and "
-            "give loss='binary_crossentropy', metrics=['accuracy']"
+            "Give the model two outputs, or keep the one, the probability of the "
+            "second class, and give loss='binary_crossentropy', metrics=['accuracy']"
         )
     raise InvalidRequestError(
-        f"Outputs of shape {shape} do not fit {wanted} classes.\n\nGive the "
-        f"model {advice}. Received: labels of shape {data.y.shape}"
+        f"Outputs of shape {shape} do not fit {wanted} classes.\n\n{advice}. "
+        f"Received: labels of shape {data.y.shape}"
     )
+
+
+def _some_model(space: Any) -> Any:
+    """Returns a model of a space; None if it gives none, which its trials will tell."""
+    try:
+        with names_kept():
+            model = space.build(space.sample(np.random.default_rng(0)))
+        return model if len(model.outputs) == 1 else None
+    except Exception:  # noqa: BLE001  Of the user.
+        return None
 

@@ -35,6 +35,7 @@ from keras_nas.search import (
 from keras_nas.search.breeding import Parent
 from keras_nas.search.evaluation import load_model, save_model
 from keras_nas.search.mutations import Width
+from keras_nas.search.spaces import image_space
 from keras_nas.search.trial import Proposal
 
 
@@ -324,6 +325,16 @@ def test_mutation_that_returns_no_graph_is_named():
     errors = [trial.error for trial in evolver_job.fit(evolver).trials]
     said = "cannot be made: the mutation returned a NoneType, no graph"
     assert errors == [None, said, said]
+
+
+def test_space_with_too_few_classes_is_refused_before_the_first_generation(tmp_path):
+    space = image_space((8, 8, 1), num_classes=2)
+    evolver = kn.KerasEvolver(space, directory=tmp_path / "run", verbose=0)
+    images = np.zeros((80, 8, 8, 1), "float32")
+    message = r"\(None, 2\) do not fit 4 classes.\n\nGive the space a head of that size"
+    with pytest.raises(InvalidRequestError, match=message):
+        evolver.fit(images, np.arange(80) % 4)
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_without_channels_are_refused_with_what_to_do():
