@@ -48,7 +48,9 @@ the others; all intervals overlap, and so do those of the gains with zero. Digit
 to tell networks of `image_space` apart after so few batches: a single good draw is enough.
 KerasEvolver reaches the highest validation accuracy, but it has looked a hundred times where
 the others look twenty times, and on unseen images nothing of that is left. Training from
-scratch is ahead for the first batches, since its first networks are trained to the end. What
+scratch is ahead for the first batches, since its first networks are trained to the end; Keras
+Tuner starts low because a decision that it meets for the first time gets its first choice, the
+smallest, and its 96 decisions take some trials to be met. What
 inheritance does without a doubt: a candidate costs a fifth of the batches, and a population of
 five times as many networks comes out as well."""
 BATCH_SIZE = 32
