@@ -286,7 +286,7 @@ class KerasEvolver:
             input_shape=shape,
         )
         if self.loss is None:
-            check_classes(self.model, self.space, data)
+            check_classes(self.model, data, self.space)
         breeder = self._make_breeder(data, batch_size)
         if breeder.start is not None and not journal.is_there(self.directory):
             check_start(breeder.start)  # A run that has begun has been through it.

@@ -75,7 +75,7 @@ def input_shape(model: Any, space: Any) -> tuple | None:
     return tuple(inputs[0].shape[1:])
 
 
-def check_classes(model: Any, space: Any, data: Split) -> None:
+def check_classes(model: Any, data: Split, space: Any = None) -> None:
     """Refuses a model or space whose outputs do not fit the labels.
 
     Raises:
