@@ -87,7 +87,7 @@ def test_function_over_all_neurons_is_announced():
 @pytest.mark.parametrize(
     ("function", "match"),
     [
-        (backwards, "'own/activation/flip'"),
+        (backwards, "'own/activation/flip"),
         (swapped, "its activation moves neurons to other places"),
         (of_six, "a size inside the call of 'own/activation'"),
         (leaves_keras, "its activation cannot be understood"),
