@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real, is_whole
 
 _LONGEST = 80
 # More levels than anything that is written here, fewer than would end the stack.
@@ -108,7 +109,7 @@ class Record:
     def integer(self, name: str, least: int | None = None) -> int:
         """Takes a whole number."""
         value = self._take(name)
-        if isinstance(value, bool) or not isinstance(value, int):
+        if not is_whole(value):
             self._refuse_field(name, "is no whole number", value)
         if least is not None and value < least:
             self._refuse_field(name, f"is below {least}", value)
@@ -119,7 +120,7 @@ class Record:
     def number(self, name: str, least: float | None = 0.0) -> float:
         """Takes a finite number."""
         value = self._take(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_real(value):
             self._refuse_field(name, "is no number", value)
         # Of whole numbers, only those of hundreds of digits are no floats.
         is_huge = isinstance(value, int) and abs(value) > _LARGEST

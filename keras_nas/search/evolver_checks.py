@@ -20,12 +20,13 @@ from keras_nas.numeric import is_real
 from keras_nas.search.callbacks import Callbacks, EvolverCallback
 from keras_nas.search.mutations import Context, check_shields
 from keras_nas.search.mutations.weighting import check_weighting
-from keras_nas.search.objectives import COSTS, as_objectives
+from keras_nas.search.objectives import as_objectives
 from keras_nas.search.optimizers import make_optimizer
 from keras_nas.search.strategies import Strategy
 from keras_nas.search.strategies.base import check_count
 from keras_nas.search.training import DEFAULT_TRAINING
 from keras_nas.surgery import Graph
+from keras_nas.surgery.targets import COSTS
 
 # Names that `compile` gives a meaning of their own.
 _NAMES_OF_COMPILE = ("accuracy", "acc", "crossentropy", "ce")

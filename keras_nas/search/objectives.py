@@ -9,8 +9,8 @@ from typing import Any
 
 from keras_nas.errors import InvalidRequestError
 from keras_nas.numeric import is_finite
+from keras_nas.surgery.targets import COSTS
 
-COSTS = ("params", "flops", "memory")
 _SMALLER_IS_BETTER = ("loss", "error", "mse", "mae", "seconds", *COSTS)
 
 

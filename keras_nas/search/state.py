@@ -132,10 +132,13 @@ class State:
     @property
     def best(self) -> Trial | None:
         """The best trial so far: by repeated evaluation where there was one."""
-        if not self.finals:
-            return self._best
+        return next(iter(self.finalists()), self._best)
+
+    def finalists(self) -> list[Trial]:
+        """Returns what was evaluated again, the best mean first."""
         means = self.final_means()
-        return self.trial(max(means, key=lambda number: (means[number], -number)))
+        numbers = sorted(means, key=lambda number: (-means[number], number))
+        return [self.trial(number) for number in numbers]
 
     def final_means(self) -> dict[int, float]:
         """Returns the mean score of every finalist over its repeats."""

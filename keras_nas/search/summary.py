@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from keras_nas.search.state import Round, State
@@ -45,11 +44,10 @@ def history(state: State) -> dict[str, list]:
 
 def leaderboard_rows(state: State, count: int) -> list[dict[str, Any]]:
     """Returns the best trials, best first, as flat rows; finalists before others."""
-    able = [t for t in state.trials if not t.has_failed and t.source is None]
     means = state.final_means()
-    ranked = best_first(able)
-    # The order of equal ones stays.
-    ranked.sort(key=lambda trial: -means.get(trial.number, -math.inf))
+    able = [t for t in state.trials if not t.has_failed and t.source is None]
+    others = best_first(trial for trial in able if trial.number not in means)
+    ranked = [*state.finalists(), *others]
     return [
         {
             "rank": rank,

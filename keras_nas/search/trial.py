@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from keras_nas.numeric import is_whole
 from keras_nas.records import Record
 
 _NOTHING: Mapping[str, Any] = {}
@@ -179,7 +180,7 @@ def _numbers(record: Record, name: str) -> dict[str, Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return is_whole(value) and value >= 0
 
 
 def best_first(trials: Iterable[Trial]) -> list[Trial]:

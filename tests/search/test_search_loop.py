@@ -300,6 +300,32 @@ def test_finalists_are_evaluated_again_and_the_best_mean_wins():
     assert [row["final_mean"] for row in rows] == [pytest.approx(0.7), pytest.approx(0.1), None]
 
 
+def test_equal_finalists_stand_in_the_leaderboard_as_the_winner_is_chosen():
+    first = []
+
+    def score(architecture, seed):
+        first.append(architecture)
+        return {"val_accuracy": 0.1 * len(first) if len(first) < 3 else 0.5}
+
+    class Letters:
+        def sample(self, rng):
+            return [float(rng.random())]
+
+        def build(self, architecture):
+            raise AssertionError("no model is needed")
+
+    result = search(
+        RandomSearch(1),
+        FunctionEvaluator(score),
+        Letters(),
+        budget=Budget(trials=2),
+        finalists=2,
+        final_repeats=1,
+    ).run()
+    assert [row["fitness"] for row in result.leaderboard()] == pytest.approx([0.1, 0.2])
+    assert result.leaderboard()[0]["trial"] == result.best.number == 0
+
+
 def test_finalists_whose_models_are_gone_leave_their_places_to_the_next(tmp_path):
     found = evolution(tmp_path, strategy=GeneticAlgorithm(3, elites=1), keep=1).run()
     there = {int(path.stem) for path in (tmp_path / "models").iterdir()}

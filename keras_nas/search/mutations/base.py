@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_real
 from keras_nas.search.mutations.context import Context
 from keras_nas.search.mutations.guards import policy_of, repeatable
 from keras_nas.search.mutations.places import Place, all_places
@@ -158,8 +159,7 @@ def check_range(
     """
     if optional and value is None:
         return
-    is_number = isinstance(value, (int, float, np.number))
-    if not is_number or isinstance(value, bool) or not low <= value <= high:
+    if not is_real(value) or not low <= value <= high:
         raise InvalidRequestError(
             f"'{name}' has to be a number from {low} to {high}.\n\nGive one"
             f"{', or None' if optional else ''}. Received: {name}={value!r}"

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_nas.errors import InvalidRequestError
+from keras_nas.numeric import is_whole
 from keras_nas.search.spaces.blocks import Block
 from keras_nas.search.spaces.blueprints import Blueprint, build_model
 from keras_nas.search.spaces.choosing import (
@@ -248,17 +249,13 @@ def check_shape(shape: Any) -> tuple[int, ...]:
         InvalidRequestError: It is none.
     """
     found = tuple(shape) if isinstance(shape, (tuple, list)) else ()
-    sizes = [int(size) if _is_size(size) else 0 for size in found]
+    sizes = [int(size) if is_whole(size) else 0 for size in found]
     if not sizes or min(sizes) < 1:
         raise InvalidRequestError(
             "The shape of the inputs lists whole numbers of at least 1, without the "
             f"batch.\n\nGive one such as (28, 28, 1). Received: {shape!r}"
         )
     return tuple(sizes)
-
-
-def _is_size(size: Any) -> bool:
-    return isinstance(size, (int, np.integer)) and not isinstance(size, bool)
 
 
 def _check_architecture(architecture: Any) -> None:
